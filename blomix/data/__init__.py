@@ -1,0 +1,21 @@
+"""Files and named data sets -> examples -> token arrays; splits; stateless batch order."""
+
+from blomix.data.batches import batch_rows, encode
+from blomix.data.examples import Examples, duplicates, leakage
+from blomix.data.load import load
+from blomix.data.splits import folds, holdout, subsample
+from blomix.data.tasks import TASKS, Task
+
+__all__ = [
+    "TASKS",
+    "Examples",
+    "Task",
+    "batch_rows",
+    "duplicates",
+    "encode",
+    "folds",
+    "holdout",
+    "leakage",
+    "load",
+    "subsample",
+]

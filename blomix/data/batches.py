@@ -1,0 +1,68 @@
+"""Examples -> token arrays, and which rows make up batch t."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from blomix.data.examples import Examples
+from blomix.errors import InputError
+
+_BATCHES = 4  # keeps this stream apart from those of `splits`
+_SHORTEST = 8
+
+
+def encode(
+    examples: Examples, tokenizer: Any, max_length: int, multiple: int = 16
+) -> dict[str, np.ndarray]:
+    """Token arrays (n, length) int32, and `labels` (n,) where there are any.
+
+    length is the smallest multiple of `multiple` that covers the longest row, at most
+    `max_length`; longer rows are cut as the tokenizer cuts pairs, the longer text first.
+
+    Raises InputError where `max_length` is too short for special tokens or longer than the
+    encoder's positions.
+    """
+    longest = tokenizer.model_max_length
+    if not _SHORTEST <= max_length <= longest:
+        raise InputError(
+            f"expected a --max-length of {_SHORTEST} to {longest} tokens, which is what the "
+            f"encoder has positions for, found {max_length}"
+        )
+    texts = [list(column) for column in (examples.texts, examples.pairs) if column is not None]
+    cut = tokenizer(*texts, truncation=True, max_length=max_length)["input_ids"]
+    covering = -(-max(map(len, cut)) // multiple) * multiple
+    tokens = tokenizer(
+        *texts,
+        truncation=True,
+        max_length=min(covering, max_length),
+        padding="max_length",
+        return_tensors="np",
+    )
+    arrays = {name: column.astype(np.int32) for name, column in tokens.items()}
+    if examples.labels is not None:
+        dtype = np.float32 if examples.is_regression else np.int32
+        arrays["labels"] = examples.labels.astype(dtype)
+    return arrays
+
+
+def batch_rows(n: int, batch_size: int, *, seed: int, fold: int, step: int) -> np.ndarray:
+    """Rows (batch_size,) of batch `step`: a function of its arguments alone, so runs can resume.
+
+    An epoch is ceil(n / batch_size) steps over one permutation of the n rows, drawn from
+    (seed, fold, epoch). The last batch of an epoch is filled up from the start of the same
+    permutation (over and over where n < batch_size), so that every batch has the same shape.
+    """
+    if min(n, batch_size) < 1 or min(seed, fold, step) < 0:
+        raise InputError(
+            f"expected at least one row and a batch size of at least 1, and seed, fold and step "
+            f"not negative, found {n} rows, batch size {batch_size}, {seed}, {fold}, {step}"
+        )
+    epoch, place = divmod(step, -(-n // batch_size))
+    positions = place * batch_size + np.arange(batch_size)
+    return _permutation(n, seed, fold, epoch)[positions % n]
+
+
+@lru_cache(maxsize=32)
+def _permutation(n: int, seed: int, fold: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([_BATCHES, seed, fold, epoch]).permutation(n)

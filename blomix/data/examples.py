@@ -1,0 +1,111 @@
+"""Labelled texts as one frozen value."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from blomix.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Texts, or pairs of texts, with their labels.
+
+    labels: class indices (int64) where `label_names` is given, else targets of a regression
+    (float64), or None for unlabelled text. `metric` names the task's own figure of merit and
+    `source` where the rows came from (a path, or a hub id with its resolved commit).
+    """
+
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] | None = None
+    name: str = "texts"
+    metric: str = "accuracy"
+    source: str = ""
+
+    def __post_init__(self):
+        for what in ("pairs", "labels"):
+            column = getattr(self, what)
+            if column is not None and len(column) != len(self.texts):
+                raise InputError(f"{self.name}: {len(self.texts)} texts but {len(column)} {what}")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def is_regression(self) -> bool:
+        return self.labels is not None and self.label_names is None
+
+    @property
+    def num_labels(self) -> int:
+        """Width of the output layer: one a class, or 1 for a regression."""
+        return 1 if self.label_names is None else len(self.label_names)
+
+    def label(self, row: int) -> str | float | None:
+        """A row's label as a person reads it: the class's name, or the number."""
+        if self.labels is None:
+            return None
+        if self.label_names is None:
+            return float(self.labels[row])
+        return self.label_names[self.labels[row]]
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """One digest a row, over its text, pair and label: it names the row in splits.json."""
+        pairs = self.pairs or (None,) * len(self)
+        return tuple(
+            _digest(text, pair, self.label(row))
+            for row, (text, pair) in enumerate(zip(self.texts, pairs, strict=True))
+        )
+
+    @cached_property
+    def text_digests(self) -> tuple[str, ...]:
+        """As `digests`, without the label: equal where the model sees the same input."""
+        pairs = self.pairs or (None,) * len(self)
+        return tuple(_digest(*both) for both in zip(self.texts, pairs, strict=True))
+
+    def select(self, rows: Iterable[int]) -> "Examples":
+        """The rows with these indices, in this order."""
+        rows = np.asarray(list(rows), np.int64)
+        return replace(
+            self,
+            texts=tuple(self.texts[row] for row in rows),
+            pairs=None if self.pairs is None else tuple(self.pairs[row] for row in rows),
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
+
+def leakage(train: Examples, other: Examples) -> dict[str, int]:
+    """How much of `other` was seen in training, by exact text (and pair).
+
+    rows: rows of `other` whose text is in `train`; texts: distinct such texts;
+    conflicting: those rows of which no copy in `train` has the same label.
+    """
+    seen, labelled = set(train.text_digests), set(train.digests)
+    shared = [row for row, digest in enumerate(other.text_digests) if digest in seen]
+    return {
+        "rows": len(shared),
+        "texts": len({other.text_digests[row] for row in shared}),
+        "conflicting": sum(other.digests[row] not in labelled for row in shared),
+    }
+
+
+def duplicates(examples: Examples) -> dict[str, int]:
+    """Repeats within one split: rows beyond each text's first, and texts with several labels."""
+    distinct = set(zip(examples.text_digests, examples.digests, strict=True))
+    labels_of = Counter(text for text, _ in distinct)
+    return {
+        "rows": len(examples) - len(labels_of),
+        "conflicting_texts": sum(count > 1 for count in labels_of.values()),
+    }
+
+
+def _digest(*values: str | float | None) -> str:
+    # JSON is unambiguous where plain joining is not: ("a", "b c") differs from ("a b", "c").
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
