@@ -1,0 +1,72 @@
+"""The model card of an export: a README.md with the front matter that the Hugging Face hub reads."""
+
+import json
+from typing import Any
+
+from blomix.report.templates import environment
+from blomix.report.text import markdown, visible
+
+_METRICS = {
+    "accuracy": "Accuracy",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "ece": "Expected calibration error",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "mse": "Mean squared error",
+}
+# Names the hub knows, where they differ from ours.
+_HUB_METRICS = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr"}
+
+
+def model_card(summary: dict[str, Any]) -> str:
+    """Front matter and text of a model card from what result.json holds.
+
+    The licence is left for the user to fill in: it depends on the base model and on the data.
+    """
+    encoder = summary.get("model", {})
+    labels = summary.get("labels", [])
+    sentence = encoder.get("pooling", "pooler") != "pooler"
+    metrics = {
+        _METRICS[name]: value for name, value in summary["metrics"].items() if name in _METRICS
+    }
+    front = {
+        "license": "unknown",
+        "library_name": "sentence-transformers" if sentence else "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["blomix", "text-regression" if not labels else "text-classification"],
+        "metrics": [_HUB_METRICS.get(summary["metric"], summary["metric"])],
+        "model-index": [_index(summary)],
+    }
+    template = environment().get_template("card.md")
+    return template.render(
+        # JSON is YAML too, and its quoting leaves nothing to guess.
+        front={key: json.dumps(value) for key, value in front.items()},
+        base=markdown(encoder.get("name", "not recorded")),
+        encoder={visible(name): markdown(value) for name, value in encoder.items()},
+        method=markdown(summary["method"]),
+        data=markdown(summary["data"]),
+        labels=[markdown(label, 80) for label in labels],
+        metric=_METRICS.get(summary["metric"], summary["metric"]),
+        metrics=metrics,
+        digests=summary.get("digests", {}),
+        recipe={markdown(k): markdown(v) for k, v in sorted(summary["recipe"].items())},
+        sentence=sentence,
+        summary=summary,
+    )
+
+
+def _index(summary: dict[str, Any]) -> dict[str, Any]:
+    """The hub's record of one evaluation."""
+    data = visible(summary["data"], 80)
+    name = _HUB_METRICS.get(summary["metric"], summary["metric"])
+    return {
+        "name": f"{visible(summary['method'], 80)} on {data}",
+        "results": [
+            {
+                "task": {"type": "text-classification"},
+                "dataset": {"type": data, "name": data, "split": "validation"},
+                "metrics": [{"type": name, "value": summary["score"], "verified": False}],
+            }
+        ],
+    }

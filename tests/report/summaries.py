@@ -1,0 +1,27 @@
+"""A result.json as a finished run writes it."""
+
+from typing import Any
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    return {
+        "method": "blomix",
+        "recipe": {"epochs": 3.0, "folds": 5, "learning_rate": 1e-4, "formula": "convex"},
+        "seed": 7,
+        "max_length": 64,
+        "together": False,
+        "metric": "mcc",
+        "labels": ["unacceptable", "acceptable"],
+        "train_size": 300,
+        "data": "cola",
+        "model": {"name": "all-MiniLM-L6-v2", "pooling": "mean"},
+        "steps": 282,
+        "gradient_evaluations": 957.0,
+        "seconds": 12.5,
+        "run_dir": "runs/cola",
+        "score": 0.31,
+        "majority_score": 0.0,
+        "metrics": {"score": 0.31, "accuracy": 0.74, "f1": 0.82, "mcc": 0.31, "ece": 0.08},
+        "validation_size": 1043,
+        "facts": {},
+    } | changes

@@ -1,0 +1,74 @@
+"""The model card: complete, valid front matter, and proof against any label."""
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from tests.report.summaries import summary
+
+from blomix.report.card import model_card
+
+HOSTILE = [
+    "---\nlicense: mit\n---",
+    "<script>alert(1)</script>",
+    "a | b ` c $x$ [d](javascript:e) ![f](http://g)",
+    "\u202eright to left\u200b",
+    "'\"\\: {{ 7 * 7 }} {% raw %}",
+    "# heading",
+    "x" * 1_000_000,
+    "日本語のラベル",
+]
+
+
+def front_and_body(card: str) -> tuple[dict, str]:
+    _, front, body = card.split("---\n", 2)
+    return yaml.safe_load(front), body
+
+
+def test_the_front_matter_names_library_task_metric_and_leaves_the_licence_open():
+    front, body = front_and_body(model_card(summary()))
+    assert front["license"] == "unknown"
+    assert "Licence: not chosen yet" in body
+    assert front["library_name"] == "sentence-transformers"
+    assert front["pipeline_tag"] == "text-classification"
+    assert front["metrics"] == ["matthews_correlation"]
+    (result,) = front["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == 0.31
+
+
+def test_the_body_tells_data_score_seed_recipe_and_limits():
+    _, body = front_and_body(model_card(summary(digests={"train": "abc123"})))
+    for told in ("300 labelled", "0.3100", "| Seed | 7 |", "abc123", "folds | 5", "64 tokens"):
+        assert told in body
+
+
+@pytest.mark.parametrize(
+    ("pooling", "loads"),
+    [("pooler", "AutoModelForSequenceClassification"), ("mean", "SentenceTransformer(")],
+)
+def test_the_use_follows_the_pooling(pooling, loads):
+    card = model_card(summary(model={"name": "m", "pooling": pooling}))
+    assert loads in card
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_label_or_name_breaks_the_card(text):
+    plain = model_card(summary(labels=["a", "b"], data="d", model={"name": "m"}))
+    card = model_card(summary(labels=["a", text], data=text, model={"name": text}))
+    front, body = front_and_body(card)
+    assert front.keys() == front_and_body(plain)[0].keys()
+    assert front["license"] == "unknown"
+    assert len(card) < 20_000
+
+    def shape(body):  # the same blocks, and no link, image or raw HTML from the text
+        tokens = MarkdownIt("commonmark").enable("table").parse(body)
+        inline = [child.type for token in tokens for child in token.children or []]
+        links = sum(kind in ("link_open", "image", "html_inline") for kind in inline)
+        return [token.type for token in tokens], links
+
+    assert shape(body) == shape(front_and_body(plain)[1])
+
+
+def test_a_regression_has_no_labels():
+    card = model_card(summary(labels=[], metric="spearman", metrics={"spearman": 0.8, "mse": 1.2}))
+    assert "The logits' order" not in card
+    assert "Spearman correlation" in card
