@@ -1,0 +1,52 @@
+"""The shape of an encoder, in one vocabulary for every family."""
+
+from dataclasses import dataclass, field
+
+from blomix.encoders.options import Dropout
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a family reads from its `config.json`: sizes in units, rates in [0, 1).
+
+    `layer_of_step[i]` is the layer whose weights step i of the stack uses: `0, 1, 2, ...` unless
+    layers are shared. `hidden_after` are the numbers of steps after which a hidden state is
+    reported.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_positions: int
+    embedding_size: int
+    type_vocab_size: int = 0
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+    positions_skip_padding: bool = False
+    relative_buckets: int = 0
+    pooler_activation: str = "tanh"
+    dropout: Dropout = field(default_factory=Dropout)
+    layer_of_step: tuple[int, ...] = ()
+    hidden_after: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        if not self.layer_of_step:
+            object.__setattr__(self, "layer_of_step", tuple(range(self.num_layers)))
+        if not self.hidden_after:
+            steps = tuple(range(1, len(self.layer_of_step) + 1))
+            object.__setattr__(self, "hidden_after", steps)
+
+    @property
+    def shared_layers(self) -> bool:
+        """Whether some layer's weights are used more than once."""
+        return len(set(self.layer_of_step)) < len(self.layer_of_step)
+
+    @property
+    def longest(self) -> int:
+        """The longest input, in tokens (padding-aware positions start after the padding index)."""
+        skipped = self.pad_token_id + 1 if self.positions_skip_padding else 0
+        return self.max_positions - skipped

@@ -1,0 +1,267 @@
+"""`Encoder`: a pretrained text encoder with a linear head, as pure functions of its weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from blomix.encoders import export, names, sentence
+from blomix.encoders.architecture import Architecture
+from blomix.encoders.checkpoint import WEIGHTS, Checkpoint, open_checkpoint
+from blomix.encoders.configuration import ConfigReader, read_json
+from blomix.encoders.families import family_of
+from blomix.encoders.family import Family
+from blomix.encoders.labels import Labels
+from blomix.encoders.loading import head_size, load, stored_name
+from blomix.encoders.model import Batch, Model, Params
+from blomix.encoders.options import Options
+from blomix.encoders.source import Source, locate
+from blomix.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A text encoder: `logits = encoder.apply(encoder.params, batch)`.
+
+    `params` is a nested dict of arrays, the same names in every family: `embeddings`, `layers`
+    (`"0"`, `"1"`, ...; or one stacked layer), `pooler` where the pooling has one, and `head`.
+    Kernels are (in, out). `config` is the checkpoint's config.json, `architecture` the same in
+    uniform names. `kept` are tensors that this model does not use and its export owes to torch.
+    """
+
+    params: Params
+    config: dict[str, Any]
+    model: Model
+    family: Family
+    labels: Labels
+    source: Source | None = None
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | Path,
+        num_labels: int | None = None,
+        *,
+        regression: bool | None = None,
+        label_names: Sequence[str] | None = None,
+        pooling: str = "auto",
+        seed: int = 0,
+        dtype: str = "float32",
+        remat: bool = False,
+        attention: str = "plain",
+        scan_layers: bool = False,
+        train_embeddings: bool = True,
+        dropout: float | Mapping[str, float] | None = None,
+        revision: str | None = None,
+    ) -> "Encoder":
+        """An encoder from a Hugging Face directory (no network) or hub id, safetensors alone.
+
+        - `num_labels`: None takes the checkpoint's own head where it has one, otherwise 2 (1 for
+          regression). A head that does not fit is replaced by a new one drawn from `seed`, and a
+          log line says so.
+        - `pooling`: `"pooler"` is the family's own classification head, `"cls"` the first token,
+          `"mean"` the mean over tokens; `"auto"` is the family's own unless the directory is a
+          sentence-transformers one, which says its pooling. Its Normalize module is left out
+          (see `blomix.encoders.sentence`).
+        - `dropout`: None keeps the checkpoint's rates; one rate for every place in use, or a
+          mapping from place (see `blomix.encoders.options.Dropout`) to rate.
+        - the other options: see `blomix.encoders.options.Options`.
+
+        Raises:
+            InputError: no such directory or hub id, weights missing, damaged or of another shape,
+                a config that makes no sense, a family that is not supported.
+        """
+        source = locate(path_or_id, revision)
+        where = source.directory / "config.json"
+        config = read_json(where)
+        family = family_of(config, str(where))
+        modules = sentence.read_modules(source.directory)
+        pooling = sentence.choose_pooling(pooling, modules, source.name)
+        checkpoint = open_checkpoint(source.directory)
+        dense = Checkpoint([modules.dense / WEIGHTS]) if modules.dense else None
+        own = head_size(family, checkpoint, dense, pooling)
+        labels = Labels.choose(num_labels, label_names, regression, config, own)
+        options = Options(dtype, remat, attention, scan_layers, train_embeddings)
+        model = _model(config, str(where), family, options, pooling, labels.number, dropout)
+        params = load(model, family, checkpoint, dense, seed)
+        kept = _unused_pooler(model, family, checkpoint)
+        return cls(params, config, model, family, labels, source, kept)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any] | str | Path,
+        num_labels: int | None = None,
+        *,
+        regression: bool = False,
+        label_names: Sequence[str] | None = None,
+        pooling: str = "pooler",
+        seed: int = 0,
+        dtype: str = "float32",
+        remat: bool = False,
+        attention: str = "plain",
+        scan_layers: bool = False,
+        train_embeddings: bool = True,
+        dropout: float | Mapping[str, float] | None = None,
+        abstract: bool = False,
+    ) -> "Encoder":
+        """An encoder with random weights, from a config dictionary, a config.json or its directory.
+
+        `abstract=True` allocates nothing: `params` holds `jax.ShapeDtypeStruct`s.
+        """
+        where = "config"
+        if not isinstance(config, Mapping):
+            path = Path(config)
+            path = path / "config.json" if path.is_dir() else path
+            where, config = str(path), read_json(path)
+        config = dict(config)
+        family = family_of(config, where)
+        pooling = sentence.choose_pooling(pooling, sentence.SentenceModules(), where)
+        labels = Labels.choose(num_labels, label_names, regression, config, None)
+        options = Options(dtype, remat, attention, scan_layers, train_embeddings)
+        model = _model(config, where, family, options, pooling, labels.number, dropout)
+        key = jax.random.key(seed)
+        params = jax.eval_shape(model.init, key) if abstract else model.init(key)
+        return cls(params, config, model, family, labels)
+
+    @classmethod
+    def abstract(cls, config: Mapping[str, Any] | str | Path, num_labels=None, **options):
+        """`from_config` without allocating: for plans and shapes."""
+        return cls.from_config(config, num_labels, **options, abstract=True)
+
+    # ---- what it computes ----
+
+    def apply(self, params: Params, batch: Mapping[str, Any], key=None) -> jax.Array:
+        """Logits (B, num_labels) in float32. Dropout is drawn from `key`, and off without one.
+
+        `batch`: `input_ids` (B, S), `attention_mask` (ones where absent), `token_type_ids` (zeros
+        where absent, ignored by families without them); other entries are ignored.
+        """
+        return self.model.logits(params, batch, key)
+
+    def pooled(self, params: Params, batch: Mapping[str, Any], key=None) -> jax.Array:
+        """The input (B, hidden) of the last linear layer."""
+        return self.model.pooled(params, batch, key)
+
+    def hidden_states(self, params: Params, batch: Mapping[str, Any]) -> tuple[jax.Array, ...]:
+        """The embeddings and each layer's output, (B, S, hidden) each, without dropout."""
+        return self.model.hidden_states(params, batch)
+
+    def with_head(self, params: Params, weights: Any, bias: Any) -> Params:
+        """`params` with another last layer: `weights` (hidden, num_labels), `bias` (num_labels)."""
+        old = params["head"]
+        new = {"kernel": jnp.asarray(weights), "bias": jnp.asarray(bias)}
+        for name, leaf in new.items():
+            if leaf.shape != old[name].shape:
+                raise InputError(
+                    f"head {name}: expected shape {old[name].shape}, found {leaf.shape}"
+                )
+            new[name] = leaf.astype(old[name].dtype)
+        return {**params, "head": new}
+
+    # ---- what it is ----
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.model.architecture
+
+    @property
+    def pooling(self) -> str:
+        """`pooler`, `cls` or `mean`."""
+        return self.model.pooling
+
+    @property
+    def num_labels(self) -> int:
+        return self.labels.number
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        return self.labels.names
+
+    @property
+    def regression(self) -> bool:
+        return self.labels.regression
+
+    @property
+    def commit(self) -> str | None:
+        """The hub's commit the weights came from, None for a local directory."""
+        return self.source.commit if self.source else None
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's fast tokenizer (needs `transformers`, loaded on first use)."""
+        if self.source is None:
+            raise InputError("tokenizer: this encoder has random weights and no directory")
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(self.source.directory, local_files_only=True)
+        except Exception as error:  # transformers and its parsers raise nearly anything here
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self.source.name}: no usable tokenizer: {reason}") from error
+
+    def save_pretrained(
+        self, directory: str | Path, params: Params | None = None, card: str | None = None
+    ) -> None:
+        """Writes a new directory that torch loads, and `from_pretrained` too.
+
+        With the family's pooler: config.json, model.safetensors, the tokenizer's files and
+        README.md (`card`, or a minimal one), for `AutoModelForSequenceClassification`. Otherwise
+        a sentence-transformers directory: transformer, pooling, and a dense layer whose output
+        is the logits.
+
+        Raises:
+            InputError: the directory is not new or empty, or cannot be written.
+        """
+        export.save(self, self.params if params is None else params, Path(directory), card)
+
+    # ---- what its leaves are ----
+
+    def is_mixed(self, path: Sequence[Any], leaf: Any = None) -> bool:
+        """Query, key, value, attention output, both feed-forward matrices, a pretrained pooler."""
+        return names.is_matrix(path) and not self.is_head(path)
+
+    def is_decayed(self, path: Sequence[Any], leaf: Any = None) -> bool:
+        """Everything but biases and LayerNorm."""
+        return names.is_decayed(path)
+
+    def is_head(self, path: Sequence[Any], leaf: Any = None) -> bool:
+        """The last layer, and a pooler that is no part of pretraining (RoBERTa's, for one)."""
+        part = names.steps(path)[0]
+        return part == "head" or (part == "pooler" and not self.family.pretrained_pooler)
+
+    def layer_of(self, path: Sequence[Any]) -> int | None:
+        """The number of the layer; None outside the layers and for stacked layers."""
+        return names.layer_of(path)
+
+    def matrix_of(self, path: Sequence[Any]) -> str:
+        """A plain name of the leaf's module: "query", "attention output", "feed-forward in"."""
+        return names.matrix_of(path)
+
+
+def _model(config, where, family: Family, options, pooling, number, dropout) -> Model:
+    architecture = family.architecture(ConfigReader(config, where))
+    architecture = replace(architecture, dropout=architecture.dropout.override(dropout))
+    return Model(architecture, options, pooling, number, family.embeddings, family.block)
+
+
+def _unused_pooler(model: Model, family: Family, checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """A pretrained pooler that the chosen pooling passes by: torch's bare encoder still has it."""
+    if model.pooling == "pooler" or not family.pretrained_pooler:
+        return {}
+    kept = {}
+    for leaf in ("weight", "bias"):
+        name = f"{family.keys['pooler']}.{leaf}"
+        stored = stored_name(name, checkpoint, family)
+        if stored is not None:
+            kept[name.removeprefix(family.prefix)] = checkpoint.read(stored).astype(np.float32)
+    return kept
+
+
+__all__ = ["Batch", "Encoder"]

@@ -1,0 +1,25 @@
+"""The families of encoders by the `model_type` of their config.json."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from blomix.encoders.families.bert import BERT
+from blomix.encoders.family import Family
+from blomix.errors import InputError
+
+FAMILIES: dict[str, Family] = {
+    "bert": BERT,
+}
+
+
+def family_of(config: Mapping[str, Any], where: str) -> Family:
+    """The family of a config.
+
+    Raises:
+        InputError: the config names no `model_type`, or one that is not supported.
+    """
+    name = config.get("model_type")
+    if not isinstance(name, str) or name not in FAMILIES:
+        supported = ", ".join(sorted(FAMILIES))
+        raise InputError(f"{where}: model_type: expected one of {supported}; found {name!r}")
+    return FAMILIES[name]

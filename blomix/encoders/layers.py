@@ -1,0 +1,161 @@
+"""The Linen modules that the families share: a table, embeddings, a transformer layer."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blomix.encoders.architecture import Architecture
+from blomix.encoders.options import Options
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def split(key: jax.Array | None, number: int):
+    """`number` keys, or as many Nones where there is no key (dropout off)."""
+    return [None] * number if key is None else list(jax.random.split(key, number))
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Inverted dropout; the identity without a key."""
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
+
+
+def dense(
+    features: int,
+    name: str | None,
+    architecture: Architecture,
+    options: Options,
+    dtype: str | None = None,
+) -> nn.Dense:
+    """A linear layer, kernel (in, out), initialised as torch's: N(0, initializer_range), bias 0."""
+    return nn.Dense(
+        features,
+        dtype=dtype or options.dtype,
+        param_dtype=options.param_dtype,
+        kernel_init=nn.initializers.normal(architecture.initializer_range),
+        name=name,
+    )
+
+
+def layer_norm(name: str, architecture: Architecture, options: Options) -> nn.LayerNorm:
+    """LayerNorm with the two-pass variance: the one-pass form loses digits to cancellation."""
+    return nn.LayerNorm(
+        epsilon=architecture.norm_epsilon,
+        dtype=options.dtype,
+        param_dtype=options.param_dtype,
+        use_fast_variance=False,
+        name=name,
+    )
+
+
+class Table(nn.Module):
+    """Rows of a table by index, cast after the look-up: casting the whole table would cost more."""
+
+    rows: int
+    features: int
+    architecture: Architecture
+    options: Options
+
+    @nn.compact
+    def __call__(self, indices: jax.Array) -> jax.Array:
+        table = self.param(
+            "embedding",
+            nn.initializers.normal(self.architecture.initializer_range),
+            (self.rows, self.features),
+            self.options.param_dtype,
+        )
+        return jnp.take(table, indices, axis=0).astype(self.options.dtype)
+
+
+def attention_bias(mask: jax.Array, options: Options) -> jax.Array:
+    """Additive scores (B, 1, 1, S), float32: 0 where attended, the lowest finite number elsewhere.
+
+    Finite, so that a row of padding alone gives a uniform average and never NaN.
+    """
+    lowest = float(jnp.finfo(options.dtype).min)
+    return jnp.where(mask > 0, 0.0, lowest)[:, None, None, :].astype(options.param_dtype)
+
+
+class Embeddings(nn.Module):
+    """Token + position (+ token type) rows, LayerNorm, dropout, projection where sizes differ."""
+
+    architecture: Architecture
+    options: Options
+
+    @nn.compact
+    def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None):
+        """Returns the first hidden state (B, S, H) and the additive attention scores."""
+        a, options = self.architecture, self.options
+        ids = batch["input_ids"]
+        x = self.table(a.vocab_size, "token")(ids)
+        x += self.table(a.max_positions, "position")(self.positions(ids))
+        if a.type_vocab_size:
+            types = batch.get("token_type_ids", jnp.zeros_like(ids))
+            x += self.table(a.type_vocab_size, "token_type")(types)
+        x = dropout(layer_norm("norm", a, options)(x), a.dropout.embedding, key)
+        if a.embedding_size != a.hidden_size:
+            x = dense(a.hidden_size, "projection", a, options)(x)
+        return x, attention_bias(batch["attention_mask"], options)
+
+    def table(self, rows: int, name: str) -> Table:
+        return Table(
+            rows, self.architecture.embedding_size, self.architecture, self.options, name=name
+        )
+
+    def positions(self, ids: jax.Array) -> jax.Array:
+        """0, 1, 2, ...; or, where the family counts real tokens alone, pad + 1, pad + 2, ..."""
+        a = self.architecture
+        if not a.positions_skip_padding:
+            return jnp.arange(ids.shape[1])[None, :]
+        real = (ids != a.pad_token_id).astype(ids.dtype)
+        return jnp.cumsum(real, axis=1, dtype=ids.dtype) * real + a.pad_token_id
+
+
+def attend(query, key, value, bias, rate: float, dropout_key, options: Options) -> jax.Array:
+    """Softmax attention over (B, S, heads, size) arrays with additive scores `bias`."""
+    draws = dropout_key is not None and rate > 0
+    if options.attention == "fused" and not draws:
+        return jax.nn.dot_product_attention(query, key, value, bias=bias.astype(query.dtype))
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=bias.dtype)
+    shares = jax.nn.softmax(scores * query.shape[-1] ** -0.5 + bias, axis=-1)
+    shares = dropout(shares.astype(value.dtype), rate, dropout_key)
+    return jnp.einsum("bhqk,bkhd->bqhd", shares, value)
+
+
+class Block(nn.Module):
+    """A transformer layer with LayerNorm after each residual sum (Vaswani et al., 2017)."""
+
+    architecture: Architecture
+    options: Options
+
+    @nn.compact
+    def __call__(self, x: jax.Array, bias: jax.Array, key: jax.Array | None) -> jax.Array:
+        a, options = self.architecture, self.options
+        keys = split(key, 3)
+
+        def heads(name: str) -> jax.Array:
+            flat = dense(a.hidden_size, name, a, options)(x)
+            return flat.reshape(*flat.shape[:-1], a.num_heads, -1)
+
+        query, key_, value = heads("query"), heads("key"), heads("value")
+        mixed = attend(query, key_, value, bias, a.dropout.attention, keys[0], options)
+        out = dense(a.hidden_size, "attention_output", a, options)(mixed.reshape(x.shape))
+        out = dropout(out, a.dropout.attention_output, keys[1])
+        x = layer_norm("attention_norm", a, options)(x + out)
+        out = dense(a.intermediate_size, "feed_forward_in", a, options)(x)
+        out = dense(a.hidden_size, "feed_forward_out", a, options)(ACTIVATIONS[a.activation](out))
+        out = dropout(out, a.dropout.feed_forward, keys[2])
+        return layer_norm("feed_forward_norm", a, options)(x + out)

@@ -1,0 +1,168 @@
+"""An encoder as pure functions of a nested dict of weights: init, hidden states, pooled, logits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blomix.encoders import stack
+from blomix.encoders.architecture import Architecture
+from blomix.encoders.layers import ACTIVATIONS, Block, Embeddings, dense, dropout, split
+from blomix.encoders.options import Options
+from blomix.errors import InputError
+
+Batch = dict[str, jax.Array]
+Params = dict[str, Any]
+
+
+def prepare(batch: Any, longest: int) -> Batch:
+    """The model's inputs alone, with a mask of ones where there is none.
+
+    Raises:
+        InputError: `input_ids` is missing, is not (batch, tokens), or is longer than the model.
+    """
+    if "input_ids" not in batch:
+        raise InputError(f"batch: expected the entry 'input_ids', found {sorted(batch)}")
+    ids = jnp.asarray(batch["input_ids"])
+    if ids.ndim != 2 or ids.shape[1] > longest:
+        raise InputError(
+            f"input_ids: expected shape (batch, tokens) with at most {longest} tokens, found "
+            f"{ids.shape}; give a smaller maximal length"
+        )
+    mask = batch.get("attention_mask")
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": jnp.ones_like(ids) if mask is None else jnp.asarray(mask),
+    }
+    if batch.get("token_type_ids") is not None:
+        inputs["token_type_ids"] = jnp.asarray(batch["token_type_ids"])
+    return inputs
+
+
+def init(module: nn.Module, key: jax.Array, *inputs: Any) -> Params:
+    """New weights of a Linen module, without its collection's name."""
+    return dict(module.init(key, *inputs))["params"]
+
+
+def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
+    """What a Linen module makes of its inputs with these weights."""
+    return module.apply({"params": params}, *inputs)
+
+
+@dataclass(frozen=True)
+class Model:
+    """embeddings -> layers -> pooler -> head, each a part of `params` by that name.
+
+    `pooling="pooler"` is the family's own: first token -> linear -> activation. `"cls"` (first
+    token) and `"mean"` (over attended tokens) have no pooler. The head is one linear layer.
+    """
+
+    architecture: Architecture
+    options: Options
+    pooling: str
+    num_labels: int
+    embeddings: type[nn.Module] = Embeddings
+    block: type[nn.Module] = Block
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        pooler = ("pooler",) if self.pooling == "pooler" else ()
+        return ("embeddings", "layers", *pooler, "head")
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the layers' weights are stacked; shared ones have nothing to stack."""
+        return self.options.scan_layers and not self.architecture.shared_layers
+
+    def init(self, key: jax.Array) -> Params:
+        """New weights; a part's numbers depend on the key and on that part alone."""
+        return {part: self.init_part(part, key) for part in self.parts}
+
+    def init_part(self, part: str, key: jax.Array) -> Params:
+        """New weights of one part, the same as `init(key)[part]`."""
+        a, options = self.architecture, self.options
+        key = jax.random.fold_in(key, ("embeddings", "layers", "pooler", "head").index(part))
+        if part == "embeddings":
+            token = jnp.zeros((1, 1), jnp.int32)
+            batch = {"input_ids": token, "attention_mask": token}
+            return init(self._embeddings(), key, batch, None)
+        x = jnp.zeros((1, 1, a.hidden_size), options.dtype)
+        if part == "layers":
+            bias = jnp.zeros((1, 1, 1, 1), options.param_dtype)
+            keys = jax.random.split(key, len(set(a.layer_of_step)))
+
+            def new(key):
+                return init(self._block(), key, x, bias, None)
+
+            return (
+                jax.vmap(new)(keys)
+                if self.stacked
+                else {str(i): new(k) for i, k in enumerate(keys)}
+            )
+        linear = self._pooler() if part == "pooler" else self._head()
+        return init(linear, key, x)
+
+    def hidden_states(self, params: Params, batch: Any, key=None) -> tuple[jax.Array, ...]:
+        """The embeddings' output and each layer's: num_layers + 1 arrays (B, S, H)."""
+        states = self._states(params, prepare(batch, self.architecture.longest), key)
+        return tuple(states[i] for i in (0, *self.architecture.hidden_after))
+
+    def pooled(self, params: Params, batch: Any, key=None) -> jax.Array:
+        """The head's input (B, H), dropped out where there is a key."""
+        rates = self.architecture.dropout
+        inputs = prepare(batch, self.architecture.longest)
+        trunk, before_pooler, before_head = split(key, 3)
+        x = self._states(params, inputs, trunk)[-1]
+        if self.pooling == "mean":
+            mask = (inputs["attention_mask"] > 0).astype(self.options.param_dtype)
+            total = jnp.einsum("bsh,bs->bh", x.astype(mask.dtype), mask)
+            x = total / jnp.maximum(mask.sum(axis=1, keepdims=True), 1e-9)
+        else:
+            x = x[:, 0]
+        if self.pooling == "pooler":
+            x = dropout(x, rates.pooler_input, before_pooler)
+            x = apply(self._pooler(), params["pooler"], x)
+            x = ACTIVATIONS[self.architecture.pooler_activation](x)
+        return dropout(x, rates.classifier, before_head)
+
+    def logits(self, params: Params, batch: Any, key=None) -> jax.Array:
+        """(B, num_labels), float32 whatever the compute dtype."""
+        return apply(self._head(), params["head"], self.pooled(params, batch, key))
+
+    def _states(self, params: Params, inputs: Batch, key) -> list[jax.Array]:
+        a, options = self.architecture, self.options
+        tables = params["embeddings"]
+        if not options.train_embeddings:
+            tables = jax.lax.stop_gradient(tables)
+        first, rest = split(key, 2)
+        x, bias = apply(self._embeddings(), tables, inputs, first)
+        block = self._block()
+
+        def step(weights, x, key):
+            return apply(block, weights, x, bias, key)
+
+        return stack.run(
+            step,
+            params["layers"],
+            x,
+            None if rest is None else jax.random.split(rest, len(a.layer_of_step)),
+            a.layer_of_step,
+            scan=options.scan_layers,
+            stacked=self.stacked,
+            remat=options.remat,
+        )
+
+    def _embeddings(self) -> nn.Module:
+        return self.embeddings(self.architecture, self.options)
+
+    def _block(self) -> nn.Module:
+        return self.block(self.architecture, self.options)
+
+    def _pooler(self) -> nn.Dense:
+        return dense(self.architecture.hidden_size, None, self.architecture, self.options)
+
+    def _head(self) -> nn.Dense:
+        a, options = self.architecture, self.options
+        return dense(self.num_labels, None, a, options, dtype=options.param_dtype)

@@ -1,0 +1,40 @@
+"""What a leaf of the parameters is, by its path: the same names in every family.
+
+Paths are as `jax.tree_util` gives them, or tuples of strings.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+MATRICES = ("query", "key", "value", "attention_output", "feed_forward_in", "feed_forward_out")
+
+
+def steps(path: Sequence[Any]) -> tuple[str, ...]:
+    """A path as plain strings."""
+    return tuple(str(getattr(step, "key", step)) for step in path)
+
+
+def is_matrix(path: Sequence[Any]) -> bool:
+    """Whether the leaf is the kernel of one of a layer's six matrices, or of the pooler."""
+    *_, module, leaf = ("", *steps(path))
+    return leaf == "kernel" and module in (*MATRICES, "pooler")
+
+
+def is_decayed(path: Sequence[Any]) -> bool:
+    """Whether weight decay is usual: on kernels and tables, not on biases and LayerNorm."""
+    return steps(path)[-1] in ("kernel", "embedding")
+
+
+def layer_of(path: Sequence[Any]) -> int | None:
+    """The layer's number; None outside the layers, and where layers are stacked in one leaf."""
+    names = steps(path)
+    if "layers" not in names:
+        return None
+    after = names[names.index("layers") + 1]
+    return int(after) if after.isdigit() else None
+
+
+def matrix_of(path: Sequence[Any]) -> str:
+    """A plain name of the module that a leaf belongs to, such as "feed-forward in"."""
+    module = steps(path)[-2]
+    return module.replace("feed_forward", "feed-forward").replace("_", " ")

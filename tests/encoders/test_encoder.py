@@ -1,0 +1,204 @@
+"""What an encoder promises whatever its family, without torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from blomix.encoders import Encoder
+
+CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 11,
+    "hidden_size": 8,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 16,
+}
+BATCH = {
+    "input_ids": np.array([[1, 2, 3, 4], [5, 6, 0, 0]], np.int32),
+    "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32),
+    "labels": np.array([0, 1]),
+}
+
+
+def leaves(params):
+    return {
+        "/".join(step.key for step in path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    }
+
+
+def assert_same(one, other):
+    one, other = leaves(one), leaves(other)
+    assert one.keys() == other.keys()
+    for name, leaf in one.items():
+        np.testing.assert_array_equal(leaf, other[name], err_msg=name)
+
+
+def close(one, other, tolerance=1e-5):
+    np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
+def test_own_export_comes_back_with_its_head(tmp_path, pooling):
+    encoder = Encoder.from_config(CONFIG, label_names=["no", "perhaps", "yes"], pooling=pooling)
+    encoder.save_pretrained(tmp_path / "model")
+    again = Encoder.from_pretrained(tmp_path / "model")
+    assert_same(encoder.params, again.params)
+    assert (again.pooling, again.label_names) == (pooling, ("no", "perhaps", "yes"))
+    again.save_pretrained(tmp_path / "again")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "model" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_regression_comes_back(tmp_path):
+    Encoder.from_config(CONFIG, regression=True).save_pretrained(tmp_path / "model")
+    again = Encoder.from_pretrained(tmp_path / "model")
+    assert again.regression
+    assert again.num_labels == 1
+
+
+def test_head_that_does_not_fit_is_new_and_said(tmp_path, caplog):
+    encoder = Encoder.from_config(CONFIG, num_labels=3)
+    encoder.save_pretrained(tmp_path / "model")
+    again = Encoder.from_pretrained(tmp_path / "model", num_labels=5, seed=7)
+    assert "head: new weights, drawn from seed 7" in caplog.text
+    assert again.params["head"]["kernel"].shape == (8, 5)
+    assert_same(encoder.params["layers"], again.params["layers"])
+    same = Encoder.from_pretrained(tmp_path / "model", num_labels=5, seed=7)
+    assert_same(again.params, same.params)
+
+
+def test_new_head_is_drawn_as_torch_scales_it():
+    config = {**CONFIG, "hidden_size": 64, "initializer_range": 0.1}
+    head = Encoder.from_config(config, num_labels=500).params["head"]
+    assert abs(float(head["kernel"].std()) - 0.1) < 0.002
+    assert not head["bias"].any()
+
+
+def test_unused_pooler_goes_through(tmp_path):
+    Encoder.from_config(CONFIG).save_pretrained(tmp_path / "model")
+    mean = Encoder.from_pretrained(tmp_path / "model", pooling="mean")
+    assert "pooler" not in mean.params
+    mean.save_pretrained(tmp_path / "mean")
+    before, after = (load_file(tmp_path / d / "model.safetensors") for d in ("model", "mean"))
+    after = {f"bert.{name}": tensor for name, tensor in after.items()}
+    assert set(before) - set(after) == {"classifier.weight", "classifier.bias"}
+    for name, tensor in after.items():
+        np.testing.assert_array_equal(tensor, before[name], err_msg=name)
+
+
+def test_dropout_needs_a_key_and_follows_it():
+    encoder = Encoder.from_config(CONFIG, dropout=0.5)
+    apply = jax.jit(encoder.apply)
+    plain = apply(encoder.params, BATCH)
+    close(plain, apply(encoder.params, BATCH), 0)
+    first, second = (apply(encoder.params, BATCH, jax.random.key(i)) for i in (1, 2))
+    close(first, apply(encoder.params, BATCH, jax.random.key(1)), 0)
+    assert not np.allclose(first, plain)
+    assert not np.allclose(first, second)
+    off = Encoder.from_config(CONFIG, dropout=0.0)
+    close(off.apply(off.params, BATCH, jax.random.key(1)), plain)
+
+
+def test_padding_changes_nothing():
+    encoder = Encoder.from_config(CONFIG, pooling="mean")
+    whole = encoder.apply(encoder.params, BATCH)
+    short = {name: value[1:, :2] for name, value in BATCH.items() if name != "labels"}
+    close(whole[1:], encoder.apply(encoder.params, short))
+    nothing = {**BATCH, "attention_mask": np.zeros((2, 4), np.int32)}
+    assert np.isfinite(encoder.apply(encoder.params, nothing)).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"scan_layers": True}, {"remat": True}, {"attention": "fused"}, {"dtype": "bfloat16"}],
+    ids=str,
+)
+@pytest.mark.parametrize("key", [None, 3])
+def test_options_keep_the_numbers(tmp_path, options, key):
+    key = None if key is None else jax.random.key(key)
+    Encoder.from_config(CONFIG).save_pretrained(tmp_path / "model")
+    plain = Encoder.from_pretrained(tmp_path / "model")
+    other = Encoder.from_pretrained(tmp_path / "model", **options)
+    tolerance = 2e-2 if "dtype" in options else 1e-6
+
+    def loss(encoder):
+        return lambda params: jnp.sum(encoder.apply(params, BATCH, key) ** 2)
+
+    expected, found = plain.apply(plain.params, BATCH, key), other.apply(other.params, BATCH, key)
+    assert found.dtype == jnp.float32
+    close(expected, found, tolerance)
+    expected, found = (jax.jit(jax.grad(loss(e)))(e.params)["head"] for e in (plain, other))
+    close(expected["kernel"], found["kernel"], tolerance)
+    states = zip(
+        plain.hidden_states(plain.params, BATCH),
+        other.hidden_states(other.params, BATCH),
+        strict=True,
+    )
+    for one, same in states:
+        close(one, np.asarray(same, np.float32), max(tolerance, 1e-5))
+    other.save_pretrained(tmp_path / "other")
+    before, after = ((tmp_path / d / "model.safetensors").read_bytes() for d in ("model", "other"))
+    assert before == after
+
+
+def test_plain_attention_is_twice_differentiable():
+    encoder = Encoder.from_config(CONFIG, scan_layers=True, remat=True)
+
+    def loss(params):
+        return jnp.sum(encoder.apply(params, BATCH, jax.random.key(0)) ** 2)
+
+    gradient, change = jax.jvp(jax.grad(loss), (encoder.params,), (encoder.params,))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, change)))
+    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(change))
+
+
+def test_embeddings_without_gradient():
+    encoder = Encoder.from_config(CONFIG, train_embeddings=False)
+    gradient = jax.grad(lambda p: jnp.sum(encoder.apply(p, BATCH) ** 2))(encoder.params)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["embeddings"]))
+    assert np.any(gradient["layers"]["0"]["query"]["kernel"])
+
+
+def test_abstract_allocates_nothing():
+    huge = {**CONFIG, "hidden_size": 2**20, "vocab_size": 2**30}
+    encoder = Encoder.abstract(huge, num_labels=3)
+    logits = jax.eval_shape(encoder.apply, encoder.params, BATCH)
+    assert logits.shape == (2, 3)
+    concrete, abstract = Encoder.from_config(CONFIG), Encoder.abstract(CONFIG)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), concrete.params) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), abstract.params
+    )
+
+
+def test_logits_are_the_head_of_the_pooled_output():
+    encoder = Encoder.from_config(CONFIG, num_labels=3)
+    weights, bias = np.ones((8, 3), np.float32), np.arange(3.0, dtype=np.float32)
+    params = encoder.with_head(encoder.params, weights, bias)
+    pooled = encoder.pooled(params, BATCH)
+    close(encoder.apply(params, BATCH), pooled @ weights + bias)
+
+
+def test_names_of_leaves():
+    encoder = Encoder.from_config(CONFIG)
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(encoder.params)[0]]
+    mixed = [path for path in paths if encoder.is_mixed(path)]
+    assert len(mixed) == 6 * 3 + 1
+    assert {encoder.matrix_of(path) for path in mixed} == {
+        "query",
+        "key",
+        "value",
+        "attention output",
+        "feed-forward in",
+        "feed-forward out",
+        "pooler",
+    }
+    assert {encoder.layer_of(path) for path in mixed} == {0, 1, 2, None}
+    assert sum(encoder.is_head(path) for path in paths) == 2
+    undecayed = {path[-2].key.split("_")[-1] for path in paths if not encoder.is_decayed(path)}
+    assert undecayed >= {"norm", "query", "head"}
+    assert all(encoder.is_decayed(path) for path in mixed)
