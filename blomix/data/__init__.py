@@ -3,6 +3,7 @@
 from blomix.data.batches import batch_rows, encode
 from blomix.data.examples import Examples, duplicates, leakage
 from blomix.data.load import load
+from blomix.data.output import check_output, write_columns
 from blomix.data.splits import folds, holdout, subsample
 from blomix.data.tasks import TASKS, Task
 
@@ -11,6 +12,7 @@ __all__ = [
     "Examples",
     "Task",
     "batch_rows",
+    "check_output",
     "duplicates",
     "encode",
     "folds",
@@ -18,4 +20,5 @@ __all__ = [
     "leakage",
     "load",
     "subsample",
+    "write_columns",
 ]

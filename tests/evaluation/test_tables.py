@@ -1,0 +1,90 @@
+"""Tables and figures from results, names that would break them included."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from blomix.evaluation import figures, tables
+
+HOSTILE = '=cmd|"x"!A1 <b>$\\alpha$</b>\n| a_b'
+
+
+@pytest.fixture
+def results(runs):
+    rng = np.random.default_rng(0)
+    return [
+        found
+        for task in ("cola", "rte")
+        for n in (100, 300)
+        for method, height in (("plain", 0.6), (HOSTILE, 0.7), ("_probe", 0.65))
+        for found in runs(
+            rng.normal(height, 0.02, 5),
+            task=task,
+            n=n,
+            method=method,
+            gradients=0 if method == "_probe" else n,
+        )
+    ]
+
+
+def test_method_rows_by_hand(runs):
+    rows = tables.method_rows(runs([0.6, 0.8], task="x") + runs([0.5], task="x", method="b"))
+    assert [row["method"] for row in rows] == ["a", "b"]
+    assert rows[0]["mean"] == pytest.approx(0.7)
+    assert (rows[1]["failed"], rows[1]["majority_score"]) == (1, 0.5)
+    assert tables.markdown(rows[1:]).splitlines()[2] == (
+        "| x | 100 | b | accuracy | 1 | 0.500 | – | 0.500 | 0.500 | 1 | 100 | 0.000 | 0.500 |"
+    )
+
+
+def test_overall_and_comparison_rows(results):
+    overall = tables.overall_rows(results)
+    assert [(row["n"], row["tasks"], row["runs"]) for row in overall] == [
+        (n, 2, 10) for n in (100, 300) for _ in range(3)
+    ]
+    assert all(row["low"] <= row["interquartile_mean"] <= row["high"] for row in overall)
+    compared = tables.comparison_rows(results, "plain")
+    assert {row["method"] for row in compared} == {HOSTILE, "_probe"}
+    assert all(row["gain"] > 0 and row["p_holm"] >= row["p"] for row in compared)
+
+
+def test_nothing_breaks_the_markdown(results):
+    rows = tables.method_rows(results)
+    lines = tables.markdown(rows).splitlines()
+    assert len(lines) == len(rows) + 2
+    for line in lines:
+        bars = line.replace("\\|", "").count("|")
+        assert bars == len(rows[0]) + 1
+        assert "<b>" not in line.replace("\\<", "")
+
+
+def test_csv_is_inert_and_complete(results):
+    rows = tables.method_rows(results)
+    read = list(csv.DictReader(io.StringIO(tables.csv_text(rows), newline="")))
+    assert len(read) == len(rows)
+    assert {row["method"] for row in read} == {"'" + HOSTILE, "plain", "_probe"}
+    assert [float(row["mean"]) for row in read] == [row["mean"] for row in rows]
+    assert tables.csv_text([]) == tables.markdown([]) == ""
+
+
+@pytest.mark.parametrize(
+    "draw", [figures.score_against_n, figures.spread, figures.gain_against_cost]
+)
+def test_figures_draw_without_warnings(runs, results, draw, tmp_path):
+    for number, chosen in enumerate((results, runs([0.7]))):
+        for suffix in ("png", "pdf"):
+            path = tmp_path / f"{number}.{suffix}"
+            draw(chosen).savefig(path)
+            assert path.stat().st_size > 1000
+
+
+def test_figure_shows_the_numbers(results):
+    [axes] = figures.score_against_n(results).axes
+    overall = [row for row in tables.overall_rows(results) if row["method"] == "plain"]
+    drawn = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
+    assert drawn["plain"] == [row["interquartile_mean"] for row in overall]
+    [axes] = figures.gain_against_cost(results).axes
+    costs = [line.get_xdata()[0] for line in axes.lines]
+    assert costs == [200.0, 0.0, 200.0]
