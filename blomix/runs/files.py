@@ -1,0 +1,101 @@
+"""Durable writing: a file is either the old one or the new one, whole, after any crash."""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from blomix.errors import InputError
+
+TEMPORARY = ".tmp-"  # prefix of everything that a crash may leave behind half-written
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space, then run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
+    errno.EROFS: "the storage is read-only: choose another directory",
+    errno.EACCES: "permission is missing: choose another directory or change its owner",
+    errno.EPERM: "permission is missing: choose another directory or change its owner",
+    errno.ENOENT: "it has vanished: was it deleted or unmounted while the run was at work?",
+    errno.ENOTDIR: "a part of this path is a file: choose another directory",
+    errno.EEXIST: "a file of this name is in the way: choose another directory",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.ELOOP: "its symbolic links form a loop: choose another directory",
+}
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: arrays become numbers or lists, non-finite numbers None."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def json_line(value: Any) -> str:
+    """One line of JSON; every float reads back as the same bits."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def sync(path: Path) -> None:
+    """Force a file's contents, or a directory's list of names, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step that a crash cannot halve."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1)
+    write_text(path, text + "\n")
+
+
+def remove(path: Path) -> None:
+    """Delete a directory tree at one stroke: renamed first, so that no half of it is ever read."""
+    if not path.name.startswith(TEMPORARY):
+        doomed = path.with_name(f"{TEMPORARY}{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(path, doomed)
+        path = doomed
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def storage(path: Path, action: str) -> Iterator[None]:
+    """Turn an operating system's refusal into one line: what failed, where, how to mend it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(error.errno or 0, "mend this, then run the same command again")
+        where = error.filename if isinstance(error.filename, str) else path
+        raise InputError(f"cannot {action} {path}: {reason} ({where}); {remedy}") from error

@@ -1,0 +1,96 @@
+"""A directory's list of files with their sizes and sha256, sealed by a digest of itself.
+
+Orbax and safetensors both load many flipped bits without complaint, so nothing that blomix wrote is
+loaded before its bytes have been compared with this list.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blomix.errors import InputError
+from blomix.runs import files
+
+NAME = "manifest.json"
+
+
+class Damaged(InputError):
+    """The files of a directory are not the ones that were written there."""
+
+
+def write(directory: Path | str, facts: Mapping[str, Any] | None = None) -> None:
+    """Seal `directory`: every file in it is hashed and forced to disk; the manifest comes last.
+
+    Args:
+      directory: holds the finished files, in any depth.
+      facts: further JSON values to keep, under the same seal.
+    """
+    directory = Path(directory)
+    names = _names(directory)
+    listed = {name: _fingerprint(directory / name) for name in names}
+    for path in sorted({(directory / name).parent for name in names} | {directory}):
+        files.sync(path)
+    body = {"facts": files.plain(facts or {}), "files": listed}
+    files.write_json(directory / NAME, body | {"seal": _seal(body)})
+
+
+def verify(directory: Path | str) -> dict[str, Any]:
+    """The facts kept in the manifest of `directory`, once every byte there has been compared.
+
+    Raises:
+      Damaged: naming each file that is missing, added, shortened, lengthened or changed.
+    """
+    directory = Path(directory)
+    body = _read(directory / NAME)
+    listed, found = body["files"], _names(directory)
+    problems = [f"{name} is missing" for name in listed if name not in found]
+    problems += [f"{name} was not there when it was written" for name in found - listed.keys()]
+    for name in sorted(listed.keys() & found):
+        size = (directory / name).stat().st_size
+        if size != listed[name]["bytes"]:
+            problems.append(f"{name} has {size} bytes, not {listed[name]['bytes']}")
+        elif _fingerprint(directory / name, durable=False) != listed[name]:
+            problems.append(f"{name} has other contents (its sha256 differs)")
+    if problems:
+        raise Damaged(f"{directory} is damaged: {'; '.join(problems)}")
+    return body["facts"]
+
+
+def read_facts(directory: Path | str) -> dict[str, Any]:
+    """The facts of a manifest whose seal holds; the other files are not looked at."""
+    return _read(Path(directory) / NAME)["facts"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_bytes())
+        seal = body.pop("seal")
+    except FileNotFoundError:
+        raise Damaged(f"{path.parent} is damaged: {NAME} is missing") from None
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError, OSError) as error:
+        raise Damaged(f"{path.parent} is damaged: {NAME} cannot be read ({error})") from None
+    if seal != _seal(body):
+        raise Damaged(f"{path.parent} is damaged: {NAME} does not match its own seal")
+    return body
+
+
+def _seal(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _names(directory: Path) -> set[str]:
+    return {
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if (path.is_file() or path.is_symlink()) and path != directory / NAME
+    }
+
+
+def _fingerprint(path: Path, durable: bool = True) -> dict[str, Any]:
+    if durable:
+        files.sync(path)
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}

@@ -1,0 +1,281 @@
+"""A run directory: everything a run needs to be stopped anywhere and continued as if it never was.
+
+The same command, run again, goes through the same phases in the same order. For each one the
+training loop calls `restore` and continues from the step that it gives. What had been done after
+that checkpoint (later lines of metrics.jsonl, checkpoints of later phases) is dropped first, for it
+is about to be done again. With a data order that depends on the step alone, the outcome equals
+that of an uninterrupted run bit for bit, on the same versions and the same kind of device.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from blomix.errors import InputError
+from blomix.runs import arrays, environment, files, identity, manifest
+from blomix.runs.checkpoints import Checkpoint, Store, check_phase
+from blomix.runs.lock import Lock
+from blomix.runs.metrics import Metrics, Position
+from blomix.runs.signals import Interrupted, Signals
+
+PyTree = Any
+_SAVE = "save (the checkpoints before it are kept)"
+
+
+def open_run(path: str | os.PathLike, config: Mapping, digests: Mapping) -> "Run":
+    """Begin a run in `path`, or continue the one that was begun there.
+
+    Args:
+      path: a directory that is new, empty, or a run of the same config and data.
+      config: the resolved settings (nested mappings, lists, strings, numbers; None is left out).
+      digests: digests of the data by name; nested lists and mappings are allowed.
+
+    Raises:
+      InputError: the directory is another's (the differences are listed), in use by another
+        process, or cannot be written.
+    """
+    path = Path(path)
+    with files.storage(path, "open the run directory"):
+        path.mkdir(parents=True, exist_ok=True)
+        identity.refuse_foreign(path)
+        lock = Lock(path)
+        try:
+            return Run(path, lock, config, digests)
+        except BaseException:
+            lock.release()
+            raise
+
+
+class Run:
+    """An open run directory; a context manager. Made by `open_run`.
+
+    A phase is open from `restore(phase, like)` to `save(phase, ..., final=True)`; only then may its
+    records be logged and its state saved.
+    """
+
+    def __init__(self, path: Path, lock: Lock, config: Mapping, digests: Mapping):
+        self.path = path
+        self._lock = lock
+        self._since = time.monotonic()
+        self._seconds_before = 0.0
+        now = environment.describe()
+        resumed = identity.is_run(path)
+        if resumed:
+            identity.compare(path, config, digests)
+        else:
+            identity.begin(path, config, digests, now)
+        self._store = Store(path / "checkpoints")
+        self._metrics = Metrics(path / "metrics.jsonl")
+        self._audit("resumed" if resumed else "begun", pid=os.getpid())
+        for change in identity.environment_changes(path, now):
+            self._tell("the result need not be bit for bit that of an unbroken run", change=change)
+        self._sequence = self._store.next_sequence()
+        self._finished: dict[str, Any] = {"sequence": 0, "metrics": Position()._asdict()}
+        self._done: set[str] = set()
+        self._phase: str | None = None
+        self._pending: Future | None = None
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._signals = Signals()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _) -> None:
+        try:
+            self.close()
+        except InputError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))  # the first failure is the one to report
+
+    @property
+    def stopping(self) -> bool:
+        """Whether SIGTERM or Ctrl-C has come."""
+        return self._signals.code is not None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of work, those of earlier sessions up to their last save included."""
+        return self._seconds_before + time.monotonic() - self._since
+
+    def finished(self, phase: str) -> bool:
+        """Whether the state that `restore` or `save` handled last was the final one of `phase`."""
+        return phase in self._done
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl; no time of day or anything else that is not repeatable.
+
+        Floats are written so that they read back as the same bits; non-finite ones as null.
+        """
+        self._require(self._phase)
+        with files.storage(self.path, "write metrics.jsonl in"):
+            self._metrics.append(record)
+
+    def save(self, phase: str, step: int, state: PyTree, *, final: bool = False) -> None:
+        """Write a checkpoint of `state` in the background; the one before stays till it is whole.
+
+        Args:
+          phase: the one last given to `restore`.
+          step: steps done in this phase.
+          state: a pytree of jax and numpy arrays, PRNG keys and Python numbers.
+          final: whether the phase ends here.
+
+        Raises:
+          InputError: this save, or the one before it, could not be written (disk full, ...).
+        """
+        self._require(phase)
+        self.wait()
+        target = self._store.at(phase, step, final)
+        if not target.path.exists():  # saved at this very step already: the same state
+            self._start(target, step, state)
+        if final:
+            self._done.add(phase)
+            self._phase = None
+
+    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree] | None:
+        """Enter `phase`: the newest of its checkpoints whose files are all intact, if there is one.
+
+        Damaged ones are named on stderr and in audit.jsonl, and deleted. Where nothing is left the
+        phase starts over. Call this for every phase, finished ones included, in their fixed order.
+
+        Args:
+          phase: a name such as "finetune", or two such as "search/0".
+          like: a pytree of the structure, shapes, dtypes and shardings to restore.
+
+        Returns:
+          The steps done and the state, or None: start the phase from its beginning.
+        """
+        check_phase(phase)
+        if self._phase not in (None, phase):
+            raise RuntimeError(
+                f"phase {self._phase!r} is still open: save it with final=True first"
+            )
+        self.wait()
+        self._phase = phase
+        with files.storage(self.path, "read the checkpoints of"):
+            for checkpoint in self._store.of(phase):
+                try:
+                    facts = self._verified(checkpoint)
+                except manifest.Damaged as error:
+                    self._tell(f"{error}; going back to the one before it")
+                    files.remove(checkpoint.path)
+                    continue
+                state = arrays.load(checkpoint.path, like, facts["leaves"])
+                self._enter(checkpoint, facts)
+                return facts["step"], state
+            self._rewind(self._finished)
+        return None
+
+    def stop_if_asked(self, phase: str, step: int, state: PyTree) -> None:
+        """After a signal: save, wait for the save, and raise `Interrupted` with its exit code."""
+        if self._signals.code is None:
+            return
+        self.save(phase, step, state)
+        self.wait()
+        self._audit("interrupted", phase=phase, step=step, code=self._signals.code)
+        raise Interrupted(self._signals.code)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `value` as the file `name` of the run directory, all of it or nothing."""
+        with files.storage(self.path / name, "write"):
+            files.write_json(self.path / name, value)
+
+    def wait(self) -> None:
+        """Block till the save at work is on disk; raises InputError if it failed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Wait for the save at work, then let go of the directory and of the signals."""
+        try:
+            self.wait()
+        finally:
+            self._worker.shutdown()
+            self._signals.close()
+            with files.storage(self.path, "write metrics.jsonl in"):
+                self._metrics.close()
+            self._lock.release()
+
+    def _start(self, target: Checkpoint, step: int, state: PyTree) -> None:
+        if not self._lock.held():
+            raise InputError(
+                f"{self.path} was deleted or replaced while the run was at work: "
+                "nothing can be saved there; run the same command again"
+            )
+        with files.storage(target.path, _SAVE):
+            facts = {
+                "phase": target.phase,
+                "step": step,
+                "final": target.final,
+                "sequence": self._sequence,
+                "metrics": self._metrics.sync()._asdict(),
+                "seconds": self.elapsed,
+                "leaves": arrays.describe(state),
+            }
+            temporary = self._store.temporary(target)
+            try:
+                temporary.mkdir()
+                written = arrays.save(temporary, state)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        if target.final:
+            self._finished = facts
+        self._sequence += 1
+        self._pending = self._worker.submit(self._commit, target, written, facts)
+
+    def _commit(
+        self, target: Checkpoint, written: Callable[[], object], facts: dict[str, Any]
+    ) -> None:
+        with files.storage(target.path, _SAVE):
+            self._store.commit(target, written, facts)
+
+    def _verified(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        facts = checkpoint.verify()
+        if not self._metrics.holds(Position(**facts["metrics"])):
+            raise manifest.Damaged(
+                f"{checkpoint.path} cannot be used: the lines of metrics.jsonl written before it "
+                "are missing or changed"
+            )
+        return facts
+
+    def _enter(self, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
+        self._seconds_before = max(self._seconds_before, facts["seconds"])
+        if checkpoint.final:  # nothing of this phase is done again, so nothing after it is void
+            self._finished = facts
+            self._done.add(checkpoint.phase)
+            self._phase = None
+        else:
+            self._rewind(facts)
+        self._audit("restored", phase=checkpoint.phase, step=facts["step"])
+
+    def _rewind(self, facts: dict[str, Any]) -> None:
+        for dropped in self._store.discard_after(facts["sequence"]):
+            self._audit("dropped", phase=dropped.phase, name=dropped.path.name)
+        self._metrics.rewind(Position(**facts["metrics"]))
+
+    def _require(self, phase: str | None) -> None:
+        if phase is None or phase != self._phase:
+            raise RuntimeError(
+                f"phase {phase!r} is not open: call restore() first; open is {self._phase!r}"
+            )
+
+    def _tell(self, message: str, **facts: Any) -> None:
+        details = "".join(f" ({value})" for value in facts.values())
+        print(f"warning: {message}{details}", file=sys.stderr, flush=True)
+        self._audit("warning", message=message, **facts)
+
+    def _audit(self, event: str, **facts: Any) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = files.json_line({"time": stamp, "event": event, **facts})
+        with (
+            files.storage(self.path, "write audit.jsonl in"),
+            open(self.path / "audit.jsonl", "a", encoding="utf-8") as file,
+        ):
+            file.write(line + "\n")

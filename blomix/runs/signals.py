@@ -1,0 +1,39 @@
+"""SIGTERM and Ctrl-C ask a run to save and leave; asked twice, it leaves at once."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}  # 128 + the signal's number
+
+
+class Interrupted(SystemExit):
+    """Raised after the state has been saved; uncaught, the process exits with `code`."""
+
+    def __init__(self, code: int):
+        super().__init__(code)
+
+
+class Signals:
+    """Listens from its creation to `close()`; outside of the main thread it hears nothing."""
+
+    def __init__(self):
+        self.code: int | None = None
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in EXIT_CODES:
+                self._previous[number] = signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        code = EXIT_CODES[signal.Signals(number)]
+        if self.code is not None:
+            os._exit(code)  # saves are atomic: leaving in the middle of one loses only that one
+        self.code = code
+        print("\nstopping: saving first (once more: stop at once)", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
