@@ -99,7 +99,7 @@ def _find_label(columns: Sequence[str], where: str) -> str:
     if len(found) != 1:
         raise InputError(
             f"{where}: {'several columns' if found else 'no column'} with a label column's name; "
-            f"beside the text it has {show_all(columns) or 'none'}; say which with --label"
+            f"beside the text it has {show_all(columns)}; say which with --label"
         )
     return found[0]
 

@@ -6,12 +6,14 @@
    must be a finite number; otherwise classes. So 0/1 and 1..5 are classes, 2.5 makes a regression.
 3. A class is named by its label as written (white space around it dropped), so "1" and "1.0" are
    two classes. Classes are sorted naturally (2 before 10) unless names are given.
+   Two classes that look the same (but for zero-width characters, say) are an error.
 4. A missing label (an empty cell, null) is an error, and so is a label that is not among the given
    class names.
 """
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +42,8 @@ def decide_labels(
     numbers = [_number(cell) for cell in cells]
     if regression and label_names is not None:
         raise InputError(f"{where}: class names were given for a regression; give one of the two")
+    if label_names is not None and not 0 < len(set(label_names)) == len(label_names):
+        raise InputError(f"{where}: expected class names, each once, found {show_all(label_names)}")
     told = regression is not None or label_names is not None or task_names is not None
     if not told:
         first = next((row for row, x in enumerate(numbers) if x is not None and x % 1), None)
@@ -48,7 +52,8 @@ def decide_labels(
     if regression:
         return _targets(cells, numbers, where), None
     names = tuple(label_names or task_names or _classes(cells, where))
-    return _indices(cells, names, task_names or (), where), names
+    owner = "training's classes" if label_names else "the task's classes"
+    return _indices(cells, names, task_names or (), f"{owner} {show_all(names)}", where), names
 
 
 def _cell(value: object, where: str, row: int) -> str:
@@ -111,6 +116,13 @@ def _classes(cells: list[str], where: str) -> list[str]:
         raise InputError(
             f"{where}: all {len(cells)} labels are {show(names[0])}; expected at least two classes"
         )
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.setdefault(_visible(name), name)
+        if twin != name:
+            raise InputError(
+                f"{where}: the labels {twin!a} and {name!a} look the same; write them in one way"
+            )
     if len(names) > MAX_CLASSES:
         raise InputError(
             f"{where}: {len(names)} different labels, at most {MAX_CLASSES} classes are trained; "
@@ -119,7 +131,7 @@ def _classes(cells: list[str], where: str) -> list[str]:
     return names
 
 
-def _indices(cells, names: tuple[str, ...], task_names: Sequence[str], where: str) -> np.ndarray:
+def _indices(cells, names, task_names: Sequence[str], expected: str, where: str) -> np.ndarray:
     index = {name: place for place, name in enumerate(names)}
     for place, name in enumerate(task_names):
         if name in index:
@@ -127,9 +139,16 @@ def _indices(cells, names: tuple[str, ...], task_names: Sequence[str], where: st
     for row, cell in enumerate(cells, 1):
         if cell not in index:
             raise InputError(
-                f"{where}, row {row}: the label {show(cell)} is not one of {show_all(names)}"
+                f"{where}, row {row}: expected one of {expected}, found the label {show(cell)}"
             )
     return np.asarray([index[cell] for cell in cells], np.int64)
+
+
+def _visible(name: str) -> str:
+    """What a reader sees: composed characters, without control and zero-width ones."""
+    shown = unicodedata.normalize("NFC", name)
+    shown = "".join(char for char in shown if unicodedata.category(char) not in ("Cc", "Cf"))
+    return " ".join(shown.split())
 
 
 def _natural(name: str) -> tuple:

@@ -8,7 +8,7 @@ from blomix.data.examples import Examples
 from blomix.data.labels import decide_labels
 from blomix.data.messages import show
 from blomix.data.sources import open_source
-from blomix.data.tables import MAX_CELL
+from blomix.data.table import MAX_CELL
 from blomix.errors import InputError
 
 

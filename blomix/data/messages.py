@@ -15,8 +15,17 @@ def show(value: object) -> str:
 def show_all(values: Iterable[object], most: int = 12) -> str:
     """The first values, and how many more there are."""
     values = list(values)
+    if not values:
+        return "nothing"
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(show(value) for value in values[:most]) + more
+
+
+def reason(error: BaseException) -> str:
+    """What a library said, on one line and not too long."""
+    said = str(getattr(error, "msg", None) or error) or type(error).__name__
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in said)
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def show_path(path: object) -> str:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from blomix.data.messages import near, show, show_all, show_path
-from blomix.data.tables import FORMATS, Table, open_file
+from blomix.data.files import FORMATS, open_file
+from blomix.data.messages import near, reason, show, show_all, show_path
+from blomix.data.table import Table
 from blomix.data.tasks import GLUE, TASKS, Task
 from blomix.errors import InputError
 
@@ -58,7 +59,7 @@ def _split_file(folder: Path, split: str) -> Path:
     if len(matching) != 1:
         raise InputError(
             f"{show_path(folder)}: {'several files' if matching else 'no file'} for the split "
-            f"{show(split)}; it has {show_all([path.name for path in found]) or 'no data files'}"
+            f"{show(split)}; it has {show_all([path.name for path in found])}"
         )
     return matching[0]
 
@@ -86,7 +87,7 @@ def _hub(repository: str, config: str | None, split: str) -> Table:
     except Exception as error:
         raise InputError(
             f"{called}: no such file, and the Hugging Face hub gives no such data set or cannot be "
-            f"reached ({type(error).__name__}: {show(str(error))}); give a local file, or set "
+            f"reached ({type(error).__name__}: {reason(error)}); give a local file, or set "
             f"HF_HUB_OFFLINE=1 to take a cached copy"
         ) from error
     try:
@@ -94,7 +95,7 @@ def _hub(repository: str, config: str | None, split: str) -> Table:
     except Exception as error:
         raise InputError(
             f"{called}: split {show(split)} cannot be loaded from the Hugging Face hub "
-            f"({type(error).__name__}: {show(str(error))})"
+            f"({type(error).__name__}: {reason(error)})"
         ) from error
     assert isinstance(data, datasets.Dataset)
     return dataset_table(data, f"{called}@{commit or 'cached'} {split}")

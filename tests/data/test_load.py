@@ -98,7 +98,9 @@ def test_validation_takes_the_training_classes(write):
     train = load(write("train.csv", "text,label\na,b\nb,a\nc,c\n"))
     path = write("validation.csv", "text,label\nx,c\n")
     assert load(path, label_names=train.label_names).labels.tolist() == [2]
-    with pytest.raises(InputError, match=r"row 1: the label 'd' is not one of 'a', 'b', 'c'"):
+    with pytest.raises(
+        InputError, match=r"row 1: expected one of training's classes 'a', 'b', 'c', found"
+    ):
         load(write("validation.csv", "text,label\nx,d\n"), label_names=train.label_names)
 
 
