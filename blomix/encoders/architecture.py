@@ -10,8 +10,8 @@ class Architecture:
     """What a family reads from its `config.json`: sizes in units, rates in [0, 1).
 
     `layer_of_step[i]` is the layer whose weights step i of the stack uses: `0, 1, 2, ...` unless
-    layers are shared. `hidden_after` are the numbers of steps after which a hidden state is
-    reported.
+    layers are shared. `project_embeddings` puts a linear layer after the embeddings;
+    `positions_skip_padding` counts real tokens alone, from `pad_token_id + 1` on.
     """
 
     vocab_size: int
@@ -27,18 +27,14 @@ class Architecture:
     initializer_range: float = 0.02
     pad_token_id: int = 0
     positions_skip_padding: bool = False
-    relative_buckets: int = 0
+    project_embeddings: bool = False
     pooler_activation: str = "tanh"
     dropout: Dropout = field(default_factory=Dropout)
     layer_of_step: tuple[int, ...] = ()
-    hidden_after: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.layer_of_step:
             object.__setattr__(self, "layer_of_step", tuple(range(self.num_layers)))
-        if not self.hidden_after:
-            steps = tuple(range(1, len(self.layer_of_step) + 1))
-            object.__setattr__(self, "hidden_after", steps)
 
     @property
     def shared_layers(self) -> bool:

@@ -17,8 +17,8 @@ from blomix.encoders.configuration import ConfigReader, read_json
 from blomix.encoders.families import family_of
 from blomix.encoders.family import Family
 from blomix.encoders.labels import Labels
-from blomix.encoders.loading import head_size, load, stored_name
-from blomix.encoders.model import Batch, Model, Params
+from blomix.encoders.loading import head_size, load
+from blomix.encoders.model import Model, Params
 from blomix.encoders.options import Options
 from blomix.encoders.source import Source, locate
 from blomix.errors import InputError
@@ -252,16 +252,12 @@ def _model(config, where, family: Family, options, pooling, number, dropout) -> 
 
 
 def _unused_pooler(model: Model, family: Family, checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    """A pretrained pooler that the chosen pooling passes by: torch's bare encoder still has it."""
-    if model.pooling == "pooler" or not family.pretrained_pooler:
+    """The pooler that the chosen pooling passes by: torch's bare encoder still has it."""
+    if model.pooling == "pooler":
         return {}
-    kept = {}
-    for leaf in ("weight", "bias"):
-        name = f"{family.keys['pooler']}.{leaf}"
-        stored = stored_name(name, checkpoint, family)
-        if stored is not None:
-            kept[name.removeprefix(family.prefix)] = checkpoint.read(stored).astype(np.float32)
-    return kept
-
-
-__all__ = ["Batch", "Encoder"]
+    bare = {name.removeprefix(family.prefix): name for name in checkpoint.names}
+    return {
+        own: checkpoint.read(name).astype(np.float32)
+        for own, name in bare.items()
+        if own.startswith("pooler.")
+    }

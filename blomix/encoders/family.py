@@ -14,6 +14,8 @@ from blomix.encoders.layers import Block, Embeddings
 class Family:
     """One entry of the registry.
 
+    `architecture` reads a config; `embeddings` and `block` are the modules.
+
     - `keys`: our module -> torch's, for the model with the family's own head; `{}` stands for the
       number of a layer. Loading and saving both go by it.
     - `prefix`: what torch's head model puts before the names of the bare encoder.

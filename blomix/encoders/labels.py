@@ -40,10 +40,13 @@ class Labels:
             number = len(names)
         if number is not None and number < 1:
             raise InputError(f"num_labels: expected at least 1, found {number}")
-        if regression is None and number is None and own is not None:
-            regression = config.get("problem_type") == "regression"
         if number is None:
             number = 1 if regression else own or 2
+        regression = number == 1 if regression is None else regression
+        if number == 1 and not regression:
+            raise InputError(
+                "num_labels: expected at least 2 classes, found 1 (or regression=True)"
+            )
         if regression and (number != 1 or names is not None):
             raise InputError(
                 f"regression: expected num_labels 1 and no label_names, found {number} labels"

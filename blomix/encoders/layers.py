@@ -80,15 +80,6 @@ class Table(nn.Module):
         return jnp.take(table, indices, axis=0).astype(self.options.dtype)
 
 
-def attention_bias(mask: jax.Array, options: Options) -> jax.Array:
-    """Additive scores (B, 1, 1, S), float32: 0 where attended, the lowest finite number elsewhere.
-
-    Finite, so that a row of padding alone gives a uniform average and never NaN.
-    """
-    lowest = float(jnp.finfo(options.dtype).min)
-    return jnp.where(mask > 0, 0.0, lowest)[:, None, None, :].astype(options.param_dtype)
-
-
 class Embeddings(nn.Module):
     """Token + position (+ token type) rows, LayerNorm, dropout, projection where sizes differ."""
 
@@ -97,7 +88,7 @@ class Embeddings(nn.Module):
 
     @nn.compact
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None):
-        """Returns the first hidden state (B, S, H) and the additive attention scores."""
+        """The first hidden state (B, S, H), and what each layer gets besides the hidden state."""
         a, options = self.architecture, self.options
         ids = batch["input_ids"]
         x = self.table(a.vocab_size, "token")(ids)
@@ -106,9 +97,18 @@ class Embeddings(nn.Module):
             types = batch.get("token_type_ids", jnp.zeros_like(ids))
             x += self.table(a.type_vocab_size, "token_type")(types)
         x = dropout(layer_norm("norm", a, options)(x), a.dropout.embedding, key)
-        if a.embedding_size != a.hidden_size:
+        if a.project_embeddings:
             x = dense(a.hidden_size, "projection", a, options)(x)
-        return x, attention_bias(batch["attention_mask"], options)
+        return x, self.context(batch)
+
+    def context(self, batch: dict[str, jax.Array]) -> jax.Array:
+        """Additive attention scores (B, 1, 1, S): 0 where attended, else the lowest number.
+
+        Finite, so that a row of padding alone gives a uniform average and never NaN.
+        """
+        lowest = float(jnp.finfo(self.options.dtype).min)
+        mask = batch["attention_mask"][:, None, None, :]
+        return jnp.where(mask > 0, 0.0, lowest).astype(self.options.param_dtype)
 
     def table(self, rows: int, name: str) -> Table:
         return Table(

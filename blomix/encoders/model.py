@@ -82,19 +82,19 @@ class Model:
 
     def init_part(self, part: str, key: jax.Array) -> Params:
         """New weights of one part, the same as `init(key)[part]`."""
-        a, options = self.architecture, self.options
+        a = self.architecture
         key = jax.random.fold_in(key, ("embeddings", "layers", "pooler", "head").index(part))
+        token = jnp.zeros((1, 1), jnp.int32)
+        batch = {"input_ids": token, "attention_mask": token}
         if part == "embeddings":
-            token = jnp.zeros((1, 1), jnp.int32)
-            batch = {"input_ids": token, "attention_mask": token}
             return init(self._embeddings(), key, batch, None)
-        x = jnp.zeros((1, 1, a.hidden_size), options.dtype)
+        shapes, _ = jax.eval_shape(self._embeddings().init_with_output, key, batch, None)
+        x, context = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         if part == "layers":
-            bias = jnp.zeros((1, 1, 1, 1), options.param_dtype)
             keys = jax.random.split(key, len(set(a.layer_of_step)))
 
             def new(key):
-                return init(self._block(), key, x, bias, None)
+                return init(self._block(), key, x, context, None)
 
             return (
                 jax.vmap(new)(keys)
@@ -106,8 +106,7 @@ class Model:
 
     def hidden_states(self, params: Params, batch: Any, key=None) -> tuple[jax.Array, ...]:
         """The embeddings' output and each layer's: num_layers + 1 arrays (B, S, H)."""
-        states = self._states(params, prepare(batch, self.architecture.longest), key)
-        return tuple(states[i] for i in (0, *self.architecture.hidden_after))
+        return tuple(self._states(params, prepare(batch, self.architecture.longest), key))
 
     def pooled(self, params: Params, batch: Any, key=None) -> jax.Array:
         """The head's input (B, H), dropped out where there is a key."""
@@ -137,11 +136,11 @@ class Model:
         if not options.train_embeddings:
             tables = jax.lax.stop_gradient(tables)
         first, rest = split(key, 2)
-        x, bias = apply(self._embeddings(), tables, inputs, first)
+        x, context = apply(self._embeddings(), tables, inputs, first)
         block = self._block()
 
         def step(weights, x, key):
-            return apply(block, weights, x, bias, key)
+            return apply(block, weights, x, context, key)
 
         return stack.run(
             step,

@@ -190,6 +190,8 @@ def test_index_that_points_elsewhere(directory, name):
         ({"label_names": ["a", "a"]}, "distinct"),
         ({"num_labels": 0}, "num_labels"),
         ({"num_labels": 2, "regression": True}, "regression"),
+        ({"num_labels": 1, "regression": False}, "num_labels"),
+        ({"label_names": ["a"], "regression": False}, "num_labels"),
         ({"pooling": "max"}, "pooling"),
         ({"dtype": "int8"}, "dtype"),
         ({"attention": "flash"}, "attention"),

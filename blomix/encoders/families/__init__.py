@@ -3,12 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from blomix.encoders.families.albert import ALBERT
 from blomix.encoders.families.bert import BERT
+from blomix.encoders.families.distilbert import DISTILBERT
+from blomix.encoders.families.electra import ELECTRA
+from blomix.encoders.families.mpnet import MPNET
+from blomix.encoders.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from blomix.encoders.family import Family
 from blomix.errors import InputError
 
 FAMILIES: dict[str, Family] = {
+    "albert": ALBERT,
     "bert": BERT,
+    "camembert": CAMEMBERT,
+    "distilbert": DISTILBERT,
+    "electra": ELECTRA,
+    "mpnet": MPNET,
+    "roberta": ROBERTA,
+    "xlm-roberta": XLM_ROBERTA,
 }
 
 

@@ -44,21 +44,22 @@ LAYER = {
     "feed_forward_out": "output.dense",
     "feed_forward_norm": "output.LayerNorm",
 }
-TRUNK = {
-    "embeddings.token": "embeddings.word_embeddings",
-    "embeddings.position": "embeddings.position_embeddings",
-    "embeddings.token_type": "embeddings.token_type_embeddings",
-    "embeddings.norm": "embeddings.LayerNorm",
-    **{f"layers.{{}}.{ours}": f"encoder.layer.{{}}.{theirs}" for ours, theirs in LAYER.items()},
-}
+
+
+def trunk(prefix: str, layer: dict[str, str] = LAYER) -> dict[str, str]:
+    """The names of BERT's embeddings and layers, where a model puts `prefix` before them."""
+    return {
+        "embeddings.token": f"{prefix}embeddings.word_embeddings",
+        "embeddings.position": f"{prefix}embeddings.position_embeddings",
+        "embeddings.token_type": f"{prefix}embeddings.token_type_embeddings",
+        "embeddings.norm": f"{prefix}embeddings.LayerNorm",
+        **{f"layers.{{}}.{k}": f"{prefix}encoder.layer.{{}}.{v}" for k, v in layer.items()},
+    }
+
 
 BERT = Family(
     architecture=architecture,
-    keys={
-        **{ours: f"bert.{theirs}" for ours, theirs in TRUNK.items()},
-        "pooler": "bert.pooler.dense",
-        "head": "classifier",
-    },
+    keys={**trunk("bert."), "pooler": "bert.pooler.dense", "head": "classifier"},
     prefix="bert.",
     base="BertModel",
     classifier="BertForSequenceClassification",
