@@ -1,0 +1,3 @@
+from blomix.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""From an argument list to a command's result and exit code."""
+
+import dataclasses
+import json
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from blomix.errors import InputError
+
+LARGEST_SETTINGS = 1_000_000  # bytes
+
+
+def call(name: str, command: ModuleType, argv: list[str]) -> int:
+    """Parses `argv` into the command's `Config`, runs it, prints the result, returns the exit code."""
+    import tyro
+
+    from blomix.runs.signals import Interrupted
+
+    try:
+        config = tyro.cli(
+            command.Config,
+            args=with_settings(command.Config, argv),
+            prog=f"blomix {name}",
+            description=command.__doc__,
+        )
+        result = command.run(config)
+    except InputError as error:
+        print(f"blomix {name}: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"blomix {name}: {stop}", file=sys.stderr)
+        return stop.code
+    print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
+    return 0
+
+
+def with_settings(config: type, argv: list[str]) -> list[str]:
+    """Puts the settings of `--config FILE` in front of the flags, which therefore win over them."""
+    for i, argument in enumerate(argv):
+        if argument == "--config" and i + 1 < len(argv):
+            return as_flags(config, Path(argv[i + 1])) + argv[:i] + argv[i + 2 :]
+        if argument.startswith("--config="):
+            path = Path(argument.removeprefix("--config="))
+            return as_flags(config, path) + argv[:i] + argv[i + 1 :]
+    return argv
+
+
+def as_flags(config: type, path: Path) -> list[str]:
+    """A TOML file's settings as flags; a table of settings as NAME=VALUE items of one flag.
+
+    The table `resolved`, which a run's config.toml has for its readers, is passed over.
+    """
+    known = {field.name for field in dataclasses.fields(config)}
+    flags = []
+    for key, value in read_toml(path).items():
+        name = key.replace("-", "_")
+        if name == "resolved":
+            continue
+        if name not in known:
+            raise InputError(f"{path}: no setting {key!r}; there are {', '.join(sorted(known))}")
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            flags.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, dict):
+            flags += [flag, *(f"{k}={v}" for k, v in value.items())]
+        elif isinstance(value, list):
+            flags += [flag, *map(str, value)]
+        else:
+            flags += [flag, str(value)]
+    return flags
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a mapping.
+
+    Raises:
+      InputError: the file is missing, too large for settings, or not TOML.
+    """
+    try:
+        if path.stat().st_size > LARGEST_SETTINGS:
+            raise InputError(f"{path}: expected settings, found a file of more than 1 MB")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: expected TOML: {error}") from None

@@ -1,0 +1,55 @@
+"""Score a finished run on labelled data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `blomix evaluate`."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Run directory that `blomix finetune` finished."""
+    data: Path
+    """File of labelled examples, or a folder of a task (its validation file)."""
+    text: str | None = None
+    """Column of the text; found by its name if left out."""
+    text_pair: str | None = None
+    """Column of the second text of a pair."""
+    label: str | None = None
+    """Column of the label; found by its name if left out."""
+    json: bool = False
+    """Print the result as one JSON line."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    from blomix.data import load
+    from blomix.recipe import Result
+
+    result = Result.load(config.run)
+    examples = load(
+        config.data,
+        text=config.text,
+        text_pair=config.text_pair,
+        label=config.label,
+        label_names=result.label_names,
+        regression=result.model.config.regression,
+        split="validation",
+    )
+    scores = result.evaluate(examples)
+    metric = result.summary["metric"]
+    return {
+        "metric": metric,
+        "score": scores[metric],
+        "metrics": scores,
+        "examples": len(examples),
+        "run": str(config.run),
+    }
+
+
+def text(result: dict[str, Any]) -> str:
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items())
+    return f"{scores} on {result['examples']} examples"

@@ -1,0 +1,124 @@
+"""What a finished run leaves in its directory: splits, shares of task weight, predictions, export.
+
+  splits.json       row digests of every split and fold
+  alpha.json        per mixed matrix: share of the task weight kept, effective change; history
+  shares.safetensors  the dense shares themselves, by the matrix' path, as they broadcast to it
+  validation.jsonl  one line an example of the scored split: text, label, prediction, logits
+  export/           the model, with a manifest
+  result.json       written last: a run is finished when it is there
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from blomix.data import Examples
+from blomix.recipe.job import Job
+from blomix.recipe.phase import Fitted, PyTree
+from blomix.recipe.recipe import Recipe, by_path
+from blomix.recipe.result import Result
+from blomix.recipe.training import Training
+
+if TYPE_CHECKING:
+    from blomix.encoders import Encoder
+    from blomix.runs import Run
+
+
+def write(
+    run: "Run", job: Job, method: Training, fitted: Fitted, validation: Examples, result: Result
+) -> None:
+    from safetensors.numpy import save_file
+
+    run.write_json("splits.json", splits_record(job, method, validation))
+    run.write_json("alpha.json", alpha_record(job.model, fitted, run.records()))
+    if fitted.shares:
+        save_file(fitted.shares, run.path / "shares.safetensors")
+    logits = result.logits(validation)
+    run.write_lines("validation.jsonl", prediction_lines(validation, result, logits))
+    result.save_pretrained(run.path / "export")
+    run.write_json("result.json", result.summary)
+
+
+def splits_record(job: Job, method: Training, validation: Examples) -> dict[str, Any]:
+    """Row digests of every split and fold."""
+    record: dict[str, Any] = {
+        "train": list(job.train.digests),
+        "validation": list(validation.digests),
+    }
+    if job.held is not None:
+        record["held"] = list(job.held.digests)
+    if isinstance(method, Recipe):
+        record["folds"] = [
+            {"inner": job.digests(inner), "outer": job.digests(outer)}
+            for inner, outer in method.splits(job)
+        ]
+    return record
+
+
+def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[str, Any]:
+    """Per matrix: layer, plain name, share of the task weight kept, effective change; and history.
+
+    The effective change of a matrix is `|W~ - W0| / |W0|` in the Frobenius norm. The shares of a
+    line of history are in the order of `searched`.
+    """
+    final = by_path(fitted.params)
+    matrices = []
+    for path, pretrained in mixable(model).items():
+        share = fitted.shares.get(path)
+        matrices.append(
+            {
+                "path": path,
+                "layer": model.layer_of(path),
+                "matrix": model.matrix_of(path),
+                "weights": pretrained.size,
+                "change": _relative_change(final[path], pretrained),
+            }
+            | ({} if share is None else _spread(share))
+        )
+    history = [
+        {"lane": record["lane"], "step": record["step"], "shares": record["shares"]}
+        for record in records
+        if "shares" in record
+    ]
+    return {"matrices": matrices, "searched": list(fitted.shares), "history": history}
+
+
+def mixable(model: "Encoder") -> dict[str, np.ndarray]:
+    """The pretrained matrices that the recipe mixes, by path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(model.params)
+    kept = (leaf if model.is_mixed(path, leaf) else None for path, leaf in leaves)
+    return by_path(jax.tree.unflatten(jax.tree.structure(model.params), kept))
+
+
+def prediction_lines(validation: Examples, result: Result, logits: np.ndarray) -> list[str]:
+    names = validation.label_names
+    labels = validation.labels.tolist()
+    pairs = validation.pairs or [None] * len(validation)
+    rows = zip(validation.texts, pairs, labels, result.decide(logits), logits.tolist(), strict=True)
+    return [
+        json.dumps(
+            {
+                "text": text,
+                "pair": pair,
+                "label": names[label] if names else label,
+                "predicted": predicted,
+                "logits": row,
+            },
+            ensure_ascii=False,
+        )
+        for text, pair, label, predicted, row in rows
+    ]
+
+
+def _spread(share: np.ndarray) -> dict[str, float]:
+    return {
+        "share": float(share.mean()),
+        "share_min": float(share.min()),
+        "share_max": float(share.max()),
+    }
+
+
+def _relative_change(final: np.ndarray, pretrained: np.ndarray) -> float:
+    return float(np.linalg.norm(final - pretrained) / np.linalg.norm(pretrained))

@@ -1,0 +1,176 @@
+"""`blomix.finetune`: from a pretrained encoder and labelled texts to an evaluated, exported model."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blomix.data import Examples, encode, examples_of, holdout
+from blomix.evaluation import metrics
+from blomix.recipe import artifacts
+from blomix.recipe.drive import drive
+from blomix.recipe.job import Job, predict_logits
+from blomix.recipe.phase import Fitted, Unrecorded
+from blomix.recipe.progress import Progress
+from blomix.recipe.recipe import Recipe
+from blomix.recipe.result import Result
+from blomix.recipe.training import Training
+
+if TYPE_CHECKING:
+    from blomix.encoders import Encoder
+
+Labelled = Examples | tuple[Sequence, Sequence]
+
+
+def finetune(
+    model: "Encoder",
+    train: Labelled,
+    validation: Labelled | None = None,
+    recipe: Training | None = None,
+    *,
+    seed: int = 0,
+    run_dir: str | Path | None = None,
+    max_length: int = 128,
+    together: bool = False,
+    checkpoint_every: float = 60.0,
+    settings: dict[str, Any] | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Finetunes `model` and scores it.
+
+    Args:
+      model: from `Encoder.from_pretrained`.
+      train: labelled examples, or a pair of texts (or of text pairs) and labels.
+      validation: what the score is measured on and no step sees; without it a stratified 20 % of
+        `train` is held out, and a note says so.
+      recipe: any method: `Recipe()` (the default), `Recipe.paper()`, a baseline.
+      seed: draws folds, batches, dropout masks and new weights.
+      run_dir: where checkpoints, logs and the export go. The same call again resumes an interrupted
+        run bit for bit, and returns a finished one as it is.
+      max_length: longest row in tokens; longer ones are cut.
+      together: advance the folds in one compiled step (more memory, fewer dispatches).
+      checkpoint_every: seconds between checkpoints.
+      settings: what the caller wants in config.toml beside the resolved settings.
+      quiet: no progress, no notes.
+
+    Raises:
+      InputError: data that cannot be trained on, or a run directory of another run.
+    """
+    recipe = recipe or Recipe()
+    progress = Progress(quiet)
+    train, validation = splits(train, validation, seed, progress)
+    job = job_of(model, train, recipe, seed, max_length)
+    resolved = resolve(job, recipe, together)
+    if run_dir is None:
+        fitted, cost = fit(job, recipe, Unrecorded(), progress, together)
+        return score(job, validation, fitted, resolved | cost)
+    from blomix.runs import open_run
+
+    digests = {"train": train.digests, "validation": validation.digests}
+    config = (settings or {}) | {"resolved": resolved}
+    with open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run:
+        if run.finished:
+            progress.note(f"{run_dir} is finished; its result stands")
+            return Result.load(run_dir)
+        fitted, cost = fit(job, recipe, run, progress, together)
+        result = score(job, validation, fitted, resolved | cost | {"run_dir": str(run_dir)})
+        artifacts.write(run, job, recipe, fitted, validation, result)
+        run.finish()
+    return result
+
+
+def dry_run(
+    model: "Encoder",
+    train: Labelled,
+    validation: Labelled | None,
+    recipe: Training,
+    *,
+    seed: int = 0,
+    max_length: int = 128,
+    together: bool = False,
+) -> dict[str, Any]:
+    """The resolved settings, parameter counts and a memory estimate; nothing is trained.
+
+    The estimate is the compiler's for the first phase: arguments and temporaries of one step.
+    """
+    import jax
+
+    from blomix.recipe.drive import compiled_memory
+
+    train, validation = splits(train, validation, seed, Progress(quiet=True))
+    job = job_of(model, train, recipe, seed, max_length)
+    phase = next(iter(recipe.fit(job)))
+    sizes = [leaf.size for leaf in jax.tree.leaves(model.params)]
+    return resolve(job, recipe, together) | {
+        "parameters": sum(sizes),
+        "mixed_parameters": sum(leaf.size for leaf in artifacts.mixable(model).values()),
+        "tokens": job.arrays["input_ids"].shape[1],
+        "first_phase": phase.name,
+        "steps": phase.steps * len(phase.lanes),
+        "memory_bytes": compiled_memory(phase, together),
+    }
+
+
+def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Progress):
+    """Training and scored examples; the latter are held out where there are none."""
+    train = examples_of(train)
+    if validation is not None:
+        return train, examples_of(validation, like=train)
+    rows, held = holdout(train, 0.2, seed)
+    progress.note(
+        f"no validation data: {len(held)} of {len(train)} examples, drawn evenly over the labels, "
+        "are held out for the score"
+    )
+    return train.select(rows), train.select(held)
+
+
+def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_length: int) -> Job:
+    """The training task; with `recipe.patience` another 20 % is held out, to stop on."""
+    held = held_arrays = None
+    if recipe.patience is not None:
+        rows, held_rows = holdout(train, 0.2, seed)
+        train, held = train.select(rows), train.select(held_rows)
+        held_arrays = encode(held, model.tokenizer, max_length)
+    arrays = encode(train, model.tokenizer, max_length)
+    return Job(model, train, arrays, seed, max_length, held, held_arrays)
+
+
+def resolve(job: Job, recipe: Training, together: bool) -> dict[str, Any]:
+    """All that decides the outcome, as config.toml and result.json keep it."""
+    return {
+        "method": recipe.name,
+        "recipe": {name: value for name, value in asdict(recipe).items() if value is not None},
+        "seed": job.seed,
+        "max_length": job.max_length,
+        "together": together,
+        "metric": job.train.metric,
+        "labels": list(job.train.label_names or []),
+        "train_size": len(job.train),
+        "data": job.train.name,
+        "model": job.model.describe(),
+    }
+
+
+def fit(job: Job, recipe: Training, recorder, progress: Progress, together: bool):
+    """Runs a method to its end; returns what it fitted and what that cost."""
+    started = time.monotonic()
+    (fitted,), steps, gradients = drive([recipe.fit(job)], recorder, progress, together)
+    seconds = round(time.monotonic() - started, 3)
+    return fitted, {"steps": steps, "gradient_evaluations": gradients, "seconds": seconds}
+
+
+def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any]) -> Result:
+    """The fitted model with its metrics on the validation examples."""
+    arrays = encode(validation, job.model.tokenizer, job.max_length)
+    logits = predict_logits(job.model, fitted.params, arrays)
+    scores = metrics.evaluate(validation.metric, validation.labels, logits)
+    majority = metrics.majority(validation.metric, job.train.labels, validation.labels)
+    scored = {
+        "score": scores[validation.metric],
+        "majority_score": majority,
+        "metrics": scores,
+        "validation_size": len(validation),
+        "facts": fitted.facts,
+    }
+    return Result(job.model, fitted.params, summary | scored)

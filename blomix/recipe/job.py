@@ -1,0 +1,116 @@
+"""What a method trains on: a model, encoded examples, a loss, a seed."""
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from blomix.data import Examples, batch_rows
+from blomix.evaluation import metrics
+
+if TYPE_CHECKING:
+    from blomix.encoders import Encoder
+
+PyTree = Any
+Arrays = dict[str, np.ndarray]
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training task, as every method sees it.
+
+    Attributes:
+      model: the pretrained encoder with its new head; `model.params` are the pretrained weights.
+      train: the labelled examples, and `arrays` the same rows as token arrays and labels.
+      held: examples that no step trains on, for early stopping and for choosing coefficients, and
+        `held_arrays`; None where the user gave none.
+      seed: draws batches, dropout masks, folds and new weights.
+      max_length: longest row, in tokens.
+    """
+
+    model: "Encoder"
+    train: Examples
+    arrays: Arrays
+    seed: int
+    max_length: int
+    held: Examples | None = None
+    held_arrays: Arrays | None = None
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    @cached_property
+    def loss(self):
+        """`loss(params, batch, key)`: mean cross-entropy of integer labels, or mean squared error."""
+        return loss_of(self.model.definition)
+
+    def steps(self, epochs: float, batch_size: int, rows: int | None = None) -> int:
+        """Steps in `epochs` passes over `rows` examples (all by default), at least one."""
+        per_epoch = -(-(rows or len(self)) // batch_size)
+        return max(1, round(epochs * per_epoch))
+
+    def rows(self, stream: str, t: int, batch_size: int, within: np.ndarray | None = None):
+        """Rows of the batch of step `t`, a function of (seed, stream, t).
+
+        `within` limits the draw to some rows: a fold's split.
+        """
+        count = len(self) if within is None else len(within)
+        drawn = batch_rows(
+            count, batch_size, seed=self.seed, fold=zlib.crc32(stream.encode()), step=t
+        )
+        return drawn if within is None else within[drawn]
+
+    def take(self, rows: np.ndarray) -> Arrays:
+        return {name: array[rows] for name, array in self.arrays.items()}
+
+    def digests(self, rows: np.ndarray) -> list[str]:
+        return [self.train.digests[row] for row in np.ravel(rows)]
+
+    def key(self, stream: str) -> jax.Array:
+        """A PRNG key that is a function of (seed, stream)."""
+        return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(stream.encode()))
+
+    def score(self, params: PyTree) -> float:
+        """The task's metric on the held examples."""
+        if self.held is None or self.held_arrays is None or self.held.labels is None:
+            raise ValueError("this job holds no examples out")
+        logits = predict_logits(self.model, params, self.held_arrays)
+        return metrics.evaluate(self.train.metric, self.held.labels, logits)[self.train.metric]
+
+
+@lru_cache(maxsize=32)
+def loss_of(definition):
+    """The loss of an encoder's definition, one function object each so that steps compile once."""
+
+    def loss(params, batch, key):
+        logits = definition.apply(params, batch, key)
+        labels = batch["labels"]
+        if definition.regression:
+            return jnp.mean((logits[:, 0] - labels) ** 2)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    return loss
+
+
+@lru_cache(maxsize=32)
+def _forward(definition, method: str):
+    return jax.jit(lambda params, batch: getattr(definition, method)(params, batch))
+
+
+def predict_logits(model: "Encoder", params: PyTree, arrays: Arrays, method: str = "apply"):
+    """Logits (n, num_labels) of token arrays, in batches of one shape. `method="pooled"`: features."""
+    inputs = {name: array for name, array in arrays.items() if name != "labels"}
+    count = len(inputs["input_ids"])
+    forward = _forward(model.definition, method)
+    outputs = []
+    for start in range(0, count, EVALUATION_BATCH):
+        rows = np.minimum(np.arange(start, start + EVALUATION_BATCH), count - 1)
+        outputs.append(forward(params, {name: array[rows] for name, array in inputs.items()}))
+    return np.concatenate([np.asarray(output) for output in outputs])[:count]

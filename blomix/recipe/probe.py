@@ -1,0 +1,63 @@
+"""Linear probe: a logistic (or ridge) regression on the frozen encoder's features."""
+
+from typing import Any
+
+import numpy as np
+
+from blomix.recipe.job import Job, predict_logits
+
+PyTree = Any
+
+
+def start_params(job: Job, head_init: str) -> PyTree:
+    """The weights a method starts from: the pretrained ones, with the head `head_init` names."""
+    if head_init == "random":
+        return job.model.params
+    weights, bias = fit_probe(job)
+    return job.model.with_head(job.model.params, weights, bias)
+
+
+def fit_probe(job: Job, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Fits the head alone.
+
+    Features are the input of the encoder's last linear layer, without dropout, standardised for the
+    fit; the scaling is folded into the weights that are returned.
+
+    Args:
+      job: the training task.
+      strength: inverse of the L2 penalty (scikit-learn's `C`; `1 / alpha` of ridge).
+
+    Returns:
+      weights (hidden, num_labels) and bias (num_labels,), float32.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    features = predict_logits(job.model, job.model.params, job.arrays, method="pooled")
+    center, scale = features.mean(0), features.std(0) + 1e-6
+    scaled = (features - center) / scale
+    labels = job.train.labels
+    if job.model.definition.regression:
+        fit = Ridge(alpha=1 / strength).fit(scaled, labels)
+        weights, bias = fit.coef_[:, None], np.array([fit.intercept_])
+    else:
+        fit = LogisticRegression(C=strength, max_iter=5000).fit(scaled, labels)
+        weights, bias = _per_class(fit, job.model.definition.num_labels)
+    weights = weights / scale[:, None]
+    bias = bias - center @ weights
+    return weights.astype(np.float32), bias.astype(np.float32)
+
+
+def _per_class(fit, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's coefficients as one column a class; a class without examples gets none.
+
+    For two classes scikit-learn keeps the difference of the two columns.
+    """
+    coefficients, intercepts = fit.coef_.T, fit.intercept_
+    if len(fit.classes_) == 2:
+        coefficients = np.concatenate([-coefficients, coefficients], 1) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    weights = np.zeros((len(coefficients), num_labels))
+    bias = np.full(num_labels, intercepts.min() - 10.0)
+    weights[:, fit.classes_] = coefficients
+    bias[fit.classes_] = intercepts
+    return weights, bias

@@ -1,0 +1,91 @@
+"""What `blomix.finetune` returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from blomix.data import Examples, encode, examples_of
+from blomix.errors import InputError
+from blomix.evaluation import metrics
+from blomix.recipe.job import predict_logits
+
+if TYPE_CHECKING:
+    from blomix.encoders import Encoder
+
+Texts = Sequence[str] | Sequence[tuple[str, str]] | Examples
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finetuned model and how it did.
+
+    Attributes:
+      model: the encoder the weights belong to.
+      params: the final dense weights.
+      summary: what result.json holds (metric, score, majority_score, metrics, method, seed, ...).
+    """
+
+    model: "Encoder"
+    params: Any = field(repr=False)
+    summary: dict[str, Any]
+
+    @classmethod
+    def load(cls, run_dir: str | Path) -> "Result":
+        """A finished run, from its directory.
+
+        Raises:
+          InputError: the run is not finished, or its export is damaged.
+        """
+        from blomix.encoders import Encoder
+        from blomix.runs import manifest, read_json
+
+        run_dir = Path(run_dir)
+        summary = read_json(run_dir / "result.json")
+        if summary is None:
+            raise InputError(
+                f"{run_dir}: expected a finished run, found no result.json; give the directory that "
+                "`blomix finetune` wrote, or run that command again to finish it"
+            )
+        manifest.verify(run_dir / "export")
+        model = Encoder.from_pretrained(run_dir / "export")
+        return cls(model, model.params, summary)
+
+    @property
+    def score(self) -> float:
+        return self.summary["score"]
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, None for a regression."""
+        return self.model.config.label_names
+
+    def logits(self, texts: Texts) -> np.ndarray:
+        """Logits (n, num_labels) of texts, or of pairs of texts."""
+        examples = texts if isinstance(texts, Examples) else examples_of((texts, None))
+        arrays = encode(examples, self.model.tokenizer, self.summary["max_length"])
+        return predict_logits(self.model, self.params, arrays)
+
+    def decide(self, logits: np.ndarray) -> list:
+        """The label name of each row of logits, or its value for a regression."""
+        if self.label_names is None:
+            return logits[:, 0].tolist()
+        return [self.label_names[row] for row in logits.argmax(1)]
+
+    def predict(self, texts: Texts) -> list:
+        """The label name of each text, or its value for a regression."""
+        return self.decide(self.logits(texts))
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """The metrics of the run's task on labelled examples."""
+        return metrics.evaluate(self.summary["metric"], examples.labels, self.logits(examples))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes a Hugging Face directory with a model card and a manifest of its files."""
+        from blomix.report.card import model_card
+        from blomix.runs import manifest
+
+        self.model.save_pretrained(directory, self.params, card=model_card(self.summary))
+        manifest.write(directory)
