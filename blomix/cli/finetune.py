@@ -88,7 +88,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.validation is not None or config.task is not None:
         validation = load(
             config.validation or source,
-            **columns | {"label_names": train.label_names, "regression": train.regression},
+            **columns | {"label_names": train.label_names, "regression": train.is_regression},
             split="validation",
         )
     if config.train_size is not None:
@@ -97,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
     model = Encoder.from_pretrained(
         config.model,
         num_labels=train.num_labels,
-        regression=train.regression,
+        regression=train.is_regression,
         label_names=train.label_names,
         pooling=config.pooling,
         seed=config.seed,
