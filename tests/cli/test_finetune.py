@@ -1,0 +1,168 @@
+"""The main job through the command line, on a tiny model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import result_of
+
+FAST = ("--set", "folds=2", "--epochs", "4", "--set", "search_epochs=2", "--learning-rate", "5e-3")
+SHORT = ("--batch-size", "8", "--json")
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_model, reviews, tmp_path_factory):
+    """A finished run of the recipe: (run directory, its JSON result)."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from blomix.cli import _main
+
+    run = tmp_path_factory.mktemp("runs") / "recipe"
+    out = StringIO()
+    arguments = ["finetune", "--model", tiny_model, "--train", reviews["train"]]
+    arguments += ["--validation", reviews["validation"], "--run-dir", run, *FAST, *SHORT]
+    with redirect_stdout(out):
+        assert _main([str(argument) for argument in arguments]) == 0
+    return run, result_of(out.getvalue())
+
+
+def test_run_directory_holds_what_the_documents_say(finished):
+    run, result = finished
+    names = {path.name for path in run.iterdir()}
+    assert {"config.toml", "env.json", "splits.json", "metrics.jsonl", "alpha.json"} <= names
+    assert {"result.json", "export", "validation.jsonl", "shares.safetensors"} <= names
+    assert json.loads((run / "result.json").read_text()) == result
+    for field in ("metric", "score", "majority_score", "metrics", "method", "recipe", "seed"):
+        assert field in result
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(records) == result["steps"]
+    assert {record["phase"] for record in records} == {"search", "finetune"}
+
+
+def test_recipe_learns_what_a_majority_vote_cannot(finished):
+    _, result = finished
+    assert result["majority_score"] == pytest.approx(0.5)
+    assert result["score"] > 0.8
+
+
+def test_alpha_is_reported_for_every_mixed_matrix(finished):
+    run, _ = finished
+    alpha = json.loads((run / "alpha.json").read_text())
+    layers = {(entry["layer"], entry["matrix"]) for entry in alpha["matrices"]}
+    assert {(0, "query"), (1, "query"), (1, "attention output")} <= layers
+    assert all(0 <= entry["share_min"] <= entry["share"] <= 1 for entry in alpha["matrices"])
+    assert len(alpha["history"][0]["shares"]) == len(alpha["searched"])
+
+
+def test_evaluate_repeats_the_score(finished, reviews, blomix):
+    run, result = finished
+    code, out, _ = blomix("evaluate", run, "--data", reviews["validation"], "--json")
+    assert code == 0
+    assert result_of(out)["score"] == result["score"]
+
+
+def test_predict_labels_a_file_without_labels(finished, reviews, blomix, tmp_path):
+    run, result = finished
+    output = tmp_path / "predictions.csv"
+    arguments = ("predict", run, "--data", reviews["unlabelled"], "--output", output)
+    assert blomix(*arguments)[0] == 0
+    lines = output.read_text().splitlines()
+    assert len(lines) == 1 + result["validation_size"]
+    assert {line.split(",")[1] for line in lines[1:]} <= {"positive", "negative"}
+    code, _, err = blomix(*arguments)
+    assert code == 2
+    assert "exists" in err
+
+
+def test_export_is_the_model_that_was_scored(finished, blomix, tmp_path):
+    run, _ = finished
+    out = tmp_path / "model"
+    assert blomix("export", run, out)[0] == 0
+    for path in (run / "export").rglob("*"):
+        if path.is_file():
+            assert (out / path.relative_to(run / "export")).read_bytes() == path.read_bytes()
+    assert blomix("export", run, out)[0] == 2
+
+
+def test_same_command_again_returns_the_finished_run(finished, tiny_model, reviews, blomix):
+    run, result = finished
+    before = (run / "metrics.jsonl").read_bytes()
+    arguments = ("--model", tiny_model, "--train", reviews["train"], *FAST, *SHORT)
+    code, out, _ = blomix(
+        "finetune", *arguments, "--validation", reviews["validation"], "--run-dir", run
+    )
+    assert code == 0
+    assert result_of(out) == result
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_same_seed_gives_the_same_bytes(finished, reviews, blomix, tmp_path):
+    run, result = finished
+    again = tmp_path / "again"
+    code, out, err = blomix(
+        "finetune", "--config", run / "config.toml", "--run-dir", again, "--json"
+    )
+    assert code == 0, err
+    assert result_of(out)["score"] == result["score"]
+    for name in ("metrics.jsonl", "alpha.json", "splits.json", "export/model.safetensors"):
+        assert (again / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_another_seed_gives_other_weights(finished, blomix, tmp_path):
+    run, _ = finished
+    other = tmp_path / "other"
+    code, _, err = blomix(
+        "finetune", "--config", run / "config.toml", "--seed", "1", "--run-dir", other, "--json"
+    )
+    assert code == 0, err
+    name = "export/model.safetensors"
+    assert (other / name).read_bytes() != (run / name).read_bytes()
+
+
+def test_plain_runs_through_the_same_path(tiny_model, reviews, blomix, tmp_path):
+    code, out, err = blomix(
+        "finetune", "--method", "plain", "--model", tiny_model, "--train", reviews["train"],
+        "--run-dir", tmp_path / "plain", "--epochs", "2", *SHORT,
+    )  # fmt: skip
+    assert code == 0, err
+    result = result_of(out)
+    assert result["steps"] == result["gradient_evaluations"] == 2 * 3
+    assert result["train_size"] + result["validation_size"] == 24
+
+
+def test_regression_through_the_same_path(tiny_model, reviews, blomix, tmp_path):
+    code, out, err = blomix(
+        "finetune", "--model", tiny_model, "--train", reviews["scores"], "--label", "score",
+        "--run-dir", tmp_path / "run", *FAST, *SHORT,
+    )  # fmt: skip
+    assert code == 0, err
+    result = result_of(out)
+    assert result["metric"] == "spearman"
+    assert result["labels"] == []
+    assert -1 <= result["score"] <= 1
+    output = tmp_path / "values.jsonl"
+    assert blomix("predict", tmp_path / "run", "--data", reviews["unlabelled"], "--output", output)[0] == 0
+    values = [json.loads(line)["prediction"] for line in output.read_text().splitlines()]
+    assert all(np.isfinite(values))
+
+
+def test_dry_run_says_what_would_happen_and_writes_nothing(tiny_model, reviews, blomix, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = blomix(
+        "finetune", "--model", tiny_model, "--train", reviews["train"], "--run-dir", run,
+        "--dry-run", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    result = result_of(out)
+    assert result["parameters"] > result["mixed_parameters"] > 0
+    assert result["memory_bytes"]["temporaries"] > 0
+    assert not Path(run).exists()
+
+
+def test_doctor_finds_the_hypergradient_exact(blomix):
+    code, out, err = blomix("doctor", "--json")
+    assert code == 0, err
+    assert result_of(out)["hypergradient_error"] < 1e-5
