@@ -40,10 +40,9 @@ def run(config: Config) -> dict[str, Any]:
         split="validation",
     )
     scores = result.evaluate(examples)
-    metric = result.summary["metric"]
     return {
-        "metric": metric,
-        "score": scores[metric],
+        "metric": result.summary["metric"],
+        "score": scores.pop("score"),
         "metrics": scores,
         "examples": len(examples),
         "run": str(config.run),

@@ -1,6 +1,7 @@
 """Files and named data sets -> examples -> token arrays; splits; stateless batch order."""
 
 from blomix.data.batches import batch_rows, encode
+from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, duplicates, leakage
 from blomix.data.load import load
 from blomix.data.output import check_output, write_columns
@@ -15,6 +16,7 @@ __all__ = [
     "check_output",
     "duplicates",
     "encode",
+    "examples_of",
     "folds",
     "holdout",
     "leakage",

@@ -167,7 +167,7 @@ def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any
     scores = metrics.evaluate(validation.metric, validation.labels, logits)
     majority = metrics.majority(validation.metric, job.train.labels, validation.labels)
     scored = {
-        "score": scores[validation.metric],
+        "score": scores.pop("score"),
         "majority_score": majority,
         "metrics": scores,
         "validation_size": len(validation),

@@ -82,7 +82,7 @@ class Job:
         if self.held is None or self.held_arrays is None or self.held.labels is None:
             raise ValueError("this job holds no examples out")
         logits = predict_logits(self.model, params, self.held_arrays)
-        return metrics.evaluate(self.train.metric, self.held.labels, logits)[self.train.metric]
+        return metrics.evaluate(self.train.metric, self.held.labels, logits)["score"]
 
 
 @lru_cache(maxsize=32)
