@@ -36,7 +36,7 @@ def run(config: Config) -> dict[str, Any]:
         text_pair=config.text_pair,
         label=config.label,
         label_names=result.label_names,
-        regression=result.model.config.regression,
+        regression=result.model.regression,
         split="validation",
     )
     scores = result.evaluate(examples)

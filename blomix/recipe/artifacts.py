@@ -32,7 +32,7 @@ def write(
     from safetensors.numpy import save_file
 
     run.write_json("splits.json", splits_record(job, method, validation))
-    run.write_json("alpha.json", alpha_record(job.model, fitted, run.records()))
+    run.write_json("alpha.json", alpha_record(job.encoder, fitted, run.records()))
     if fitted.shares:
         save_file(fitted.shares, run.path / "shares.safetensors")
     logits = result.logits(validation)
@@ -70,8 +70,8 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
         matrices.append(
             {
                 "path": path,
-                "layer": model.layer_of(path),
-                "matrix": model.matrix_of(path),
+                "layer": model.layer_of(path.split("/")),
+                "matrix": model.matrix_of(path.split("/")),
                 "weights": pretrained.size,
                 "change": _relative_change(final[path], pretrained),
             }

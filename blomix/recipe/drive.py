@@ -45,11 +45,14 @@ def run_phase(phase: Phase, recorder: Recorder, progress: Progress, together: bo
     """Advances every lane of `phase` to its last step and returns the lanes' results."""
     if not together or len(phase.lanes) == 1:
         return [_run_lane(phase, lane, recorder, progress) for lane in range(len(phase.lanes))]
-    final = _run_lane(_stack(phase), 0, recorder, progress)
+    final = _run_lane(_stack(phase), 0, recorder, progress, width=len(phase.lanes))
     return [jax.tree.map(lambda x, i=i: x[i], final) for i in range(len(phase.lanes))]
 
 
-def _run_lane(phase: Phase, lane: int, recorder: Recorder, progress: Progress):
+def _run_lane(
+    phase: Phase, lane: int, recorder: Recorder, progress: Progress, width: int | None = None
+):
+    """One lane to its result, or `width` lanes stacked in one."""
     name = f"{phase.name}/{lane}"
     # The first step donates its state, whose leaves may be the shared weights themselves.
     state = jax.tree.map(jnp.copy, phase.lanes[lane])
@@ -66,9 +69,10 @@ def _run_lane(phase: Phase, lane: int, recorder: Recorder, progress: Progress):
         nonlocal pending
         if pending is not None:
             t, metrics = pending[0], jax.device_get(pending[1])
-            finite.check(t, metrics, state, phase.rows(lane, t))
-            for record in _records(metrics):
-                recorder.log({"phase": phase.name, "lane": lane, "step": t} | record)
+            if not all(np.isfinite(value).all() for value in metrics.values()):
+                finite.check(t, metrics, state, phase.rows(lane, t))
+            for record in _records(metrics, lane, width):
+                recorder.log({"phase": phase.name, "step": t} | record)
             pending = None
 
     with progress.phase(name, start, phase.steps) as tick:
@@ -83,6 +87,7 @@ def _run_lane(phase: Phase, lane: int, recorder: Recorder, progress: Progress):
                 recorder.interrupt()
         flush()
     result = phase.result(state)
+    finite.check(phase.steps, {}, result, phase.rows(lane, phase.steps - 1))
     recorder.save(f"{phase.name}-result/{lane}", phase.steps, result, final=True)
     return result
 
@@ -135,13 +140,11 @@ def compiled_memory(phase: Phase, together: bool = False) -> dict[str, int]:
     }
 
 
-def _records(metrics: dict) -> list[dict]:
-    """Metrics of one step as log records: one, or one a lane where the lanes are stacked."""
-    metrics = {name: np.asarray(value) for name, value in metrics.items()}
-    if all(value.ndim == 0 for value in metrics.values()):
-        return [{name: value.item() for name, value in metrics.items()}]
-    width = next(len(value) for value in metrics.values() if value.ndim)
+def _records(metrics: dict, lane: int, width: int | None) -> list[dict]:
+    """Metrics of one step as log records, one a lane."""
+    if width is None:
+        return [{"lane": lane} | {name: np.asarray(v).tolist() for name, v in metrics.items()}]
     return [
-        {"lane": lane} | {name: value[lane].item() for name, value in metrics.items()}
+        {"lane": lane} | {name: np.asarray(v)[lane].tolist() for name, v in metrics.items()}
         for lane in range(width)
     ]

@@ -148,7 +148,19 @@ def resolve(job: Job, recipe: Training, together: bool) -> dict[str, Any]:
         "labels": list(job.train.label_names or []),
         "train_size": len(job.train),
         "data": job.train.name,
-        "model": job.model.describe(),
+        "model": describe(job.encoder),
+    }
+
+
+def describe(encoder: "Encoder") -> dict[str, Any]:
+    """Which encoder, and how it computes."""
+    return {
+        "source": encoder.source.name if encoder.source else "random weights",
+        "commit": encoder.commit,
+        "pooling": encoder.pooling,
+        "dtype": encoder.model.options.dtype,
+        "remat": encoder.model.options.remat,
+        "dropout": asdict(encoder.architecture.dropout),
     }
 
 
@@ -162,8 +174,8 @@ def fit(job: Job, recipe: Training, recorder, progress: Progress, together: bool
 
 def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any]) -> Result:
     """The fitted model with its metrics on the validation examples."""
-    arrays = encode(validation, job.model.tokenizer, job.max_length)
-    logits = predict_logits(job.model, fitted.params, arrays)
+    arrays = encode(validation, job.encoder.tokenizer, job.max_length)
+    logits = predict_logits(job.encoder, fitted.params, arrays)
     scores = metrics.evaluate(validation.metric, validation.labels, logits)
     majority = metrics.majority(validation.metric, job.train.labels, validation.labels)
     scored = {
@@ -173,4 +185,4 @@ def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any
         "validation_size": len(validation),
         "facts": fitted.facts,
     }
-    return Result(job.model, fitted.params, summary | scored)
+    return Result(job.encoder, fitted.params, summary | scored)

@@ -15,6 +15,7 @@ from blomix.evaluation import metrics
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
+    from blomix.encoders.model import Model
 
 PyTree = Any
 Arrays = dict[str, np.ndarray]
@@ -27,7 +28,7 @@ class Job:
     """One training task, as every method sees it.
 
     Attributes:
-      model: the pretrained encoder with its new head; `model.params` are the pretrained weights.
+      encoder: the pretrained encoder with its new head; `encoder.params` are the pretrained weights.
       train: the labelled examples, and `arrays` the same rows as token arrays and labels.
       held: examples that no step trains on, for early stopping and for choosing coefficients, and
         `held_arrays`; None where the user gave none.
@@ -35,7 +36,7 @@ class Job:
       max_length: longest row, in tokens.
     """
 
-    model: "Encoder"
+    encoder: "Encoder"
     train: Examples
     arrays: Arrays
     seed: int
@@ -49,7 +50,7 @@ class Job:
     @cached_property
     def loss(self):
         """`loss(params, batch, key)`: mean cross-entropy of integer labels, or mean squared error."""
-        return loss_of(self.model.definition)
+        return loss_of(self.encoder.model, self.encoder.regression)
 
     def steps(self, epochs: float, batch_size: int, rows: int | None = None) -> int:
         """Steps in `epochs` passes over `rows` examples (all by default), at least one."""
@@ -81,18 +82,18 @@ class Job:
         """The task's metric on the held examples."""
         if self.held is None or self.held_arrays is None or self.held.labels is None:
             raise ValueError("this job holds no examples out")
-        logits = predict_logits(self.model, params, self.held_arrays)
+        logits = predict_logits(self.encoder, params, self.held_arrays)
         return metrics.evaluate(self.train.metric, self.held.labels, logits)["score"]
 
 
 @lru_cache(maxsize=32)
-def loss_of(definition):
-    """The loss of an encoder's definition, one function object each so that steps compile once."""
+def loss_of(model: "Model", regression: bool):
+    """The loss of a model, one function object each so that equal steps compile once."""
 
     def loss(params, batch, key):
-        logits = definition.apply(params, batch, key)
+        logits = model.logits(params, batch, key)
         labels = batch["labels"]
-        if definition.regression:
+        if regression:
             return jnp.mean((logits[:, 0] - labels) ** 2)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
@@ -100,15 +101,15 @@ def loss_of(definition):
 
 
 @lru_cache(maxsize=32)
-def _forward(definition, method: str):
-    return jax.jit(lambda params, batch: getattr(definition, method)(params, batch))
+def _forward(model: "Model", method: str):
+    return jax.jit(getattr(model, method))
 
 
-def predict_logits(model: "Encoder", params: PyTree, arrays: Arrays, method: str = "apply"):
-    """Logits (n, num_labels) of token arrays, in batches of one shape. `method="pooled"`: features."""
+def predict_logits(encoder: "Encoder", params: PyTree, arrays: Arrays, method: str = "logits"):
+    """Logits (n, num_labels) of token arrays, in batches of one shape; or `"pooled"` features."""
     inputs = {name: array for name, array in arrays.items() if name != "labels"}
     count = len(inputs["input_ids"])
-    forward = _forward(model.definition, method)
+    forward = _forward(encoder.model, method)
     outputs = []
     for start in range(0, count, EVALUATION_BATCH):
         rows = np.minimum(np.arange(start, start + EVALUATION_BATCH), count - 1)

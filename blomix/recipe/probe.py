@@ -12,9 +12,9 @@ PyTree = Any
 def start_params(job: Job, head_init: str) -> PyTree:
     """The weights a method starts from: the pretrained ones, with the head `head_init` names."""
     if head_init == "random":
-        return job.model.params
+        return job.encoder.params
     weights, bias = fit_probe(job)
-    return job.model.with_head(job.model.params, weights, bias)
+    return job.encoder.with_head(job.encoder.params, weights, bias)
 
 
 def fit_probe(job: Job, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -32,16 +32,16 @@ def fit_probe(job: Job, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    features = predict_logits(job.model, job.model.params, job.arrays, method="pooled")
+    features = predict_logits(job.encoder, job.encoder.params, job.arrays, method="pooled")
     center, scale = features.mean(0), features.std(0) + 1e-6
     scaled = (features - center) / scale
     labels = job.train.labels
-    if job.model.definition.regression:
+    if job.encoder.regression:
         fit = Ridge(alpha=1 / strength).fit(scaled, labels)
         weights, bias = fit.coef_[:, None], np.array([fit.intercept_])
     else:
         fit = LogisticRegression(C=strength, max_iter=5000).fit(scaled, labels)
-        weights, bias = _per_class(fit, job.model.definition.num_labels)
+        weights, bias = _per_class(fit, job.encoder.num_labels)
     weights = weights / scale[:, None]
     bias = bias - center @ weights
     return weights.astype(np.float32), bias.astype(np.float32)

@@ -133,7 +133,7 @@ class Recipe(Training):
             rank=self.rank,
             formula=self.formula,
             constraint=self.constraint,
-            where=job.model.is_mixed,
+            where=job.encoder.is_mixed,
             init=(self.alpha_init, self.alpha_noise),
         )
 
@@ -190,10 +190,10 @@ class Recipe(Training):
             name="search",
             step=SearchStep(problem),
             lanes=[
-                problem.init(job.key(f"search {lane}"), job.model.params, task=start)
+                problem.init(job.key(f"search {lane}"), job.encoder.params, task=start)
                 for lane in range(self.folds)
             ],
-            shared=job.model.params,
+            shared=job.encoder.params,
             batch=batch,
             rows=lambda lane, t: [d for part in rows(lane, t) for d in job.digests(part)],
             steps=inner_steps // self.unroll,

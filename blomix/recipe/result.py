@@ -60,7 +60,7 @@ class Result:
     @property
     def label_names(self) -> tuple[str, ...] | None:
         """Names of the classes, None for a regression."""
-        return self.model.config.label_names
+        return self.model.label_names
 
     def logits(self, texts: Texts) -> np.ndarray:
         """Logits (n, num_labels) of texts, or of pairs of texts."""

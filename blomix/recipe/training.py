@@ -119,7 +119,7 @@ class Training:
         """Yields the finetuning phases; returns the dense weights of the last (or best) epoch."""
         state = step.init(params, job.key("finetune"), extra)
         total = self.total_steps(job)
-        pretrained = job.model.params
+        pretrained = job.encoder.params
         if self.patience is None:
             (params,) = yield self.phase(job, "finetune", step, state, 0, total)
             return step.weights(params, extra, pretrained)
@@ -147,7 +147,7 @@ class Training:
             name=name,
             step=step,
             lanes=[state],
-            shared=job.model.params,
+            shared=job.encoder.params,
             batch=lambda lane, t: job.take(rows(lane, t)),
             rows=lambda lane, t: job.digests(rows(lane, t)),
             steps=steps,
@@ -176,7 +176,7 @@ def adamw(job: Job, learning_rate: optax.ScalarOrSchedule, weight_decay: float, 
     """`clip` by the global norm, then AdamW that decays what `Encoder.is_decayed` names."""
 
     def decayed(params):
-        return jax.tree_util.tree_map_with_path(job.model.is_decayed, params)
+        return jax.tree_util.tree_map_with_path(job.encoder.is_decayed, params)
 
     return optax.chain(
         optax.clip_by_global_norm(clip),
