@@ -200,6 +200,11 @@ class BilevelProblem:
         )
         return next_state, metrics
 
+    @property
+    def gradients(self) -> float:
+        """What a step costs, in gradient evaluations of the loss."""
+        return self.estimator.cost(self.unroll) + self.lookahead * self.unroll
+
     def _objective(self, task: PyTree, alpha: PyTree, data: PyTree) -> tuple[jax.Array, Any]:
         (pretrained, others), (batch, key) = data
         mixed = self.mixup.mix(alpha, merge(task, others), pretrained)

@@ -133,6 +133,10 @@ class Estimator:
     def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
         raise NotImplementedError
 
+    def cost(self, unroll: int) -> float:
+        """Gradient evaluations (3 units of matrix multiplication each), inner steps included."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Exact(Estimator):
@@ -144,6 +148,9 @@ class Exact(Estimator):
     def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
         return differentiate(setting, mixed_mode_gradient, alpha)
 
+    def cost(self, unroll: int) -> float:
+        return 1 + 4 * unroll
+
 
 @dataclass(frozen=True)
 class Reverse(Estimator):
@@ -154,6 +161,9 @@ class Reverse(Estimator):
 
     def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
         return differentiate(setting, plain_gradient, alpha)
+
+    def cost(self, unroll: int) -> float:
+        return 1 + 3 * unroll
 
 
 ESTIMATORS: dict[str, Estimator] = {"exact": Exact(), "reverse": Reverse()}

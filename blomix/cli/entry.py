@@ -49,7 +49,7 @@ def with_settings(config: type, argv: list[str]) -> list[str]:
 
 
 def as_flags(config: type, path: Path) -> list[str]:
-    """A TOML file's settings as flags; a table of settings as NAME=VALUE items of one flag.
+    """A TOML file's settings as flags; a list repeats its flag.
 
     The table `resolved`, which a run's config.toml has for its readers, is passed over.
     """
@@ -64,10 +64,8 @@ def as_flags(config: type, path: Path) -> list[str]:
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             flags.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, dict):
-            flags += [flag, *(f"{k}={v}" for k, v in value.items())]
         elif isinstance(value, list):
-            flags += [flag, *map(str, value)]
+            flags += [part for item in value for part in (flag, str(item))]
         else:
             flags += [flag, str(value)]
     return flags

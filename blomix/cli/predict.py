@@ -26,14 +26,29 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
-    from blomix.data import load, write_predictions
+    from blomix.data import check_output, load, write_columns
     from blomix.recipe import Result
 
+    check_output(config.output)
     result = Result.load(config.run)
     examples = load(config.data, text=config.text, text_pair=config.text_pair, labelled=False)
     logits = result.logits(examples)
-    write_predictions(config.output, examples, result.decide(logits), logits, result.label_names)
+    write_columns(config.output, columns(examples, result, logits))
     return {"output": str(config.output), "examples": len(examples)}
+
+
+def columns(examples, result, logits) -> dict[str, list]:
+    """Text, prediction and, for classes, the probability of each."""
+    table = {"text": list(examples.texts)}
+    if examples.pairs is not None:
+        table["text_pair"] = list(examples.pairs)
+    table["prediction"] = result.decide(logits)
+    if result.label_names is not None:
+        from scipy.special import softmax
+
+        shares = softmax(logits, axis=1)
+        table |= {f"p({name})": shares[:, i].tolist() for i, name in enumerate(result.label_names)}
+    return table
 
 
 def text(result: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@
   result.json       written last: a run is finished when it is there
 """
 
-import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -36,7 +36,8 @@ def write(
     if fitted.shares:
         save_file(fitted.shares, run.path / "shares.safetensors")
     logits = result.logits(validation)
-    run.write_lines("validation.jsonl", prediction_lines(validation, result, logits))
+    run.write_lines("validation.jsonl", predictions(validation, result, logits))
+    shutil.rmtree(run.path / "export", ignore_errors=True)  # of a session killed in its last moments
     result.save_pretrained(run.path / "export")
     run.write_json("result.json", result.summary)
 
@@ -92,23 +93,19 @@ def mixable(model: "Encoder") -> dict[str, np.ndarray]:
     return by_path(jax.tree.unflatten(jax.tree.structure(model.params), kept))
 
 
-def prediction_lines(validation: Examples, result: Result, logits: np.ndarray) -> list[str]:
-    names = validation.label_names
-    labels = validation.labels.tolist()
+def predictions(validation: Examples, result: Result, logits: np.ndarray) -> list[dict]:
+    """One record an example of the scored split."""
     pairs = validation.pairs or [None] * len(validation)
-    rows = zip(validation.texts, pairs, labels, result.decide(logits), logits.tolist(), strict=True)
+    rows = zip(validation.texts, pairs, result.decide(logits), logits.tolist(), strict=True)
     return [
-        json.dumps(
-            {
-                "text": text,
-                "pair": pair,
-                "label": names[label] if names else label,
-                "predicted": predicted,
-                "logits": row,
-            },
-            ensure_ascii=False,
-        )
-        for text, pair, label, predicted, row in rows
+        {
+            "text": text,
+            "pair": pair,
+            "label": validation.label(row),
+            "predicted": predicted,
+            "logits": values,
+        }
+        for row, (text, pair, predicted, values) in enumerate(rows)
     ]
 
 

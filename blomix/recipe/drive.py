@@ -56,12 +56,10 @@ def _run_lane(
     name = f"{phase.name}/{lane}"
     # The first step donates its state, whose leaves may be the shared weights themselves.
     state = jax.tree.map(jnp.copy, phase.lanes[lane])
-    kept = jax.eval_shape(phase.result, state)
-    if (done := recorder.restore(f"{phase.name}-result/{lane}", kept)) is not None:
-        return done[1]
-    start = 0
-    if (restored := recorder.restore(name, state)) is not None:
-        start, state = restored
+    start, restored = recorder.restore(name, state, jax.eval_shape(phase.result, state)) or (0, None)
+    if recorder.finished(name):
+        return restored
+    state = state if restored is None else restored
     step = _compiled(phase.step)
     pending = None  # metrics are read one step late, so that the device never waits for the host
 
@@ -83,12 +81,12 @@ def _run_lane(
             tick()
             if recorder.stopping or recorder.due:
                 flush()
+                recorder.stop_if_asked(name, t + 1, state)
                 recorder.save(name, t + 1, state)
-                recorder.interrupt()
         flush()
     result = phase.result(state)
     finite.check(phase.steps, {}, result, phase.rows(lane, phase.steps - 1))
-    recorder.save(f"{phase.name}-result/{lane}", phase.steps, result, final=True)
+    recorder.save(name, phase.steps, result, final=True)
     return result
 
 

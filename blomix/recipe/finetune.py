@@ -70,13 +70,12 @@ def finetune(
     digests = {"train": train.digests, "validation": validation.digests}
     config = (settings or {}) | {"resolved": resolved}
     with open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run:
-        if run.finished:
+        if (run.path / "result.json").exists():
             progress.note(f"{run_dir} is finished; its result stands")
             return Result.load(run_dir)
         fitted, cost = fit(job, recipe, run, progress, together)
         result = score(job, validation, fitted, resolved | cost | {"run_dir": str(run_dir)})
         artifacts.write(run, job, recipe, fitted, validation, result)
-        run.finish()
     return result
 
 

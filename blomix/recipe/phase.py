@@ -67,8 +67,11 @@ class Recorder(Protocol):
     def due(self) -> bool: ...
     def log(self, record: dict[str, Any]) -> None: ...
     def save(self, phase: str, step: int, state: PyTree, *, final: bool = False) -> None: ...
-    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree] | None: ...
-    def interrupt(self) -> None: ...
+    def restore(
+        self, phase: str, like: PyTree, like_final: PyTree = None
+    ) -> tuple[int, PyTree] | None: ...
+    def finished(self, phase: str) -> bool: ...
+    def stop_if_asked(self, phase: str, step: int, state: PyTree) -> None: ...
 
 
 class Unrecorded:
@@ -86,8 +89,11 @@ class Unrecorded:
     def save(self, phase, step, state, *, final=False):
         pass
 
-    def restore(self, phase, like):
+    def restore(self, phase, like, like_final=None):
         return None
 
-    def interrupt(self):
+    def finished(self, phase):
+        return False
+
+    def stop_if_asked(self, phase, step, state):
         pass

@@ -125,7 +125,7 @@ class Recipe(Training):
         task = _mean([task for task, _ in found]) if self.average == "all" else start
         step = mixed_step(job, mixup, self.optimizer(job, self.total_steps(job)))
         params = yield from self.train(job, step, task, extra=alpha)
-        return Fitted(params, shares=by_path(mixup.alpha_of(alpha)))
+        return Fitted(params, shares=by_path(jax.jit(mixup.alpha_of)(alpha)))
 
     def mixup(self, job: Job) -> Mixup:
         return Mixup(
@@ -235,6 +235,7 @@ def by_path(tree: PyTree) -> dict[str, np.ndarray]:
     }
 
 
+@jax.jit
 def _mean(trees: list) -> PyTree:
     """Leafwise mean. Factors of a low-rank alpha are averaged as they are, which keeps the rank."""
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *trees)

@@ -120,22 +120,23 @@ class Training:
         state = step.init(params, job.key("finetune"), extra)
         total = self.total_steps(job)
         pretrained = job.encoder.params
+        weights = jax.jit(step.weights)
         if self.patience is None:
             (params,) = yield self.phase(job, "finetune", step, state, 0, total)
-            return step.weights(params, extra, pretrained)
+            return weights(params, extra, pretrained)
         per_epoch = job.steps(1, self.batch_size)
         best, best_score, worse = params, -jnp.inf, 0
         for first in range(0, total, per_epoch):
             count = min(per_epoch, total - first)
             phase = self.phase(job, f"finetune-{first}", step, state, first, count)
             (state,) = yield replace(phase, result=lambda state: state)
-            score = job.score(step.weights(state.params, extra, pretrained))
+            score = job.score(weights(state.params, extra, pretrained))
             best, best_score, worse = (
                 (state.params, score, 0) if score > best_score else (best, best_score, worse + 1)
             )
             if worse == self.patience:
                 break
-        return step.weights(best, extra, pretrained)
+        return weights(best, extra, pretrained)
 
     def phase(self, job: Job, name: str, step, state, first: int, steps: int) -> Phase:
         """Steps `first` to `first + steps` over all the training examples."""

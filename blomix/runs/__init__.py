@@ -1,6 +1,7 @@
 """Run directories: exact resumption, verified files, one process at a time."""
 
 from blomix.runs import finite, manifest
+from blomix.runs.files import read_json
 from blomix.runs.finite import NonFinite
 from blomix.runs.manifest import Damaged
 from blomix.runs.run import Run, open_run
@@ -15,4 +16,5 @@ __all__ = [
     "finite",
     "manifest",
     "open_run",
+    "read_json",
 ]

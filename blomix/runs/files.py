@@ -79,6 +79,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, None where there is no such file.
+
+    Raises:
+      InputError: the file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: expected JSON: {error}") from None
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
 def remove(path: Path) -> None:
     """Delete a directory tree at one stroke: renamed first, so that no half of it is ever read."""
     if not path.name.startswith(TEMPORARY):

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,19 @@ PyTree = Any
 _SAVE = "save (the checkpoints before it are kept)"
 
 
-def open_run(path: str | os.PathLike, config: Mapping, digests: Mapping) -> "Run":
+def open_run(
+    path: str | os.PathLike,
+    config: Mapping,
+    digests: Mapping,
+    checkpoint_every: float = 60.0,
+) -> "Run":
     """Begin a run in `path`, or continue the one that was begun there.
 
     Args:
       path: a directory that is new, empty, or a run of the same config and data.
       config: the resolved settings (nested mappings, lists, strings, numbers; None is left out).
       digests: digests of the data by name; nested lists and mappings are allowed.
+      checkpoint_every: seconds between the saves that `Run.due` asks for.
 
     Raises:
       InputError: the directory is another's (the differences are listed), in use by another
@@ -45,7 +51,7 @@ def open_run(path: str | os.PathLike, config: Mapping, digests: Mapping) -> "Run
         identity.refuse_foreign(path)
         lock = Lock(path)
         try:
-            return Run(path, lock, config, digests)
+            return Run(path, lock, config, digests, checkpoint_every)
         except BaseException:
             lock.release()
             raise
@@ -58,10 +64,18 @@ class Run:
     records be logged and its state saved.
     """
 
-    def __init__(self, path: Path, lock: Lock, config: Mapping, digests: Mapping):
+    def __init__(
+        self,
+        path: Path,
+        lock: Lock,
+        config: Mapping,
+        digests: Mapping,
+        checkpoint_every: float = 60.0,
+    ):
         self.path = path
         self._lock = lock
-        self._since = time.monotonic()
+        self._since = self._saved = time.monotonic()
+        self._every = checkpoint_every
         self._seconds_before = 0.0
         now = environment.describe()
         resumed = identity.is_run(path)
@@ -97,6 +111,11 @@ class Run:
     def stopping(self) -> bool:
         """Whether SIGTERM or Ctrl-C has come."""
         return self._signals.code is not None
+
+    @property
+    def due(self) -> bool:
+        """Whether the last save is long enough ago for another."""
+        return time.monotonic() - self._saved >= self._every
 
     @property
     def elapsed(self) -> float:
@@ -137,7 +156,9 @@ class Run:
             self._done.add(phase)
             self._phase = None
 
-    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree] | None:
+    def restore(
+        self, phase: str, like: PyTree, like_final: PyTree = None
+    ) -> tuple[int, PyTree] | None:
         """Enter `phase`: the newest of its checkpoints whose files are all intact, if there is one.
 
         Damaged ones are named on stderr and in audit.jsonl, and deleted. Where nothing is left the
@@ -146,6 +167,7 @@ class Run:
         Args:
           phase: a name such as "finetune", or two such as "search/0".
           like: a pytree of the structure, shapes, dtypes and shardings to restore.
+          like_final: the same for the final save, where that holds something else.
 
         Returns:
           The steps done and the state, or None: start the phase from its beginning.
@@ -165,7 +187,8 @@ class Run:
                     self._tell(f"{error}; going back to the one before it")
                     files.remove(checkpoint.path)
                     continue
-                state = arrays.load(checkpoint.path, like, facts["leaves"])
+                wanted = like_final if checkpoint.final and like_final is not None else like
+                state = arrays.load(checkpoint.path, wanted, facts["leaves"])
                 self._enter(checkpoint, facts)
                 return facts["step"], state
             self._rewind(self._finished)
@@ -184,6 +207,18 @@ class Run:
         """Write `value` as the file `name` of the run directory, all of it or nothing."""
         with files.storage(self.path / name, "write"):
             files.write_json(self.path / name, value)
+
+    def write_lines(self, name: str, values: Iterable[Any]) -> None:
+        """Write `values` as JSON lines, all of them or nothing."""
+        with files.storage(self.path / name, "write"):
+            lines = [files.json_line(value) + "\n" for value in values]
+            files.write_text(self.path / name, "".join(lines))
+
+    def records(self) -> list[dict[str, Any]]:
+        """What has been logged, by this session and those before it."""
+        with files.storage(self.path, "read metrics.jsonl in"):
+            self._metrics.sync()
+            return files.read_lines(self.path / "metrics.jsonl")
 
     def wait(self) -> None:
         """Block till the save at work is on disk; raises InputError if it failed."""
@@ -228,6 +263,7 @@ class Run:
         if target.final:
             self._finished = facts
         self._sequence += 1
+        self._saved = time.monotonic()
         self._pending = self._worker.submit(self._commit, target, written, facts)
 
     def _commit(
