@@ -43,6 +43,4 @@ def _main(argv: list[str]) -> int:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {does}" for name, does in COMMANDS.items()]
-    return "\n".join(
-        ["usage: blomix COMMAND [--help] [--config FILE] [--json] ...", "", *lines]
-    )
+    return "\n".join(["usage: blomix COMMAND [--help] [--config FILE] [--json] ...", "", *lines])

@@ -5,7 +5,6 @@ from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, duplicates, leakage
 from blomix.data.load import load
 from blomix.data.output import check_output, write_columns
-from blomix.data.output import check_output, write_columns
 from blomix.data.splits import folds, holdout, subsample
 from blomix.data.tasks import TASKS, Task
 
@@ -15,7 +14,6 @@ __all__ = [
     "Task",
     "batch_rows",
     "check_output",
-    "check_output",
     "duplicates",
     "encode",
     "examples_of",
@@ -24,6 +22,5 @@ __all__ = [
     "leakage",
     "load",
     "subsample",
-    "write_columns",
     "write_columns",
 ]

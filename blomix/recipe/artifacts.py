@@ -1,11 +1,11 @@
 """What a finished run leaves in its directory: splits, shares of task weight, predictions, export.
 
-  splits.json       row digests of every split and fold
-  alpha.json        per mixed matrix: share of the task weight kept, effective change; history
-  shares.safetensors  the dense shares themselves, by the matrix' path, as they broadcast to it
-  validation.jsonl  one line an example of the scored split: text, label, prediction, logits
-  export/           the model, with a manifest
-  result.json       written last: a run is finished when it is there
+splits.json       row digests of every split and fold
+alpha.json        per mixed matrix: share of the task weight kept, effective change; history
+shares.safetensors  the dense shares themselves, by the matrix' path, as they broadcast to it
+validation.jsonl  one line an example of the scored split: text, label, prediction, logits
+export/           the model, with a manifest
+result.json       written last: a run is finished when it is there
 """
 
 import shutil
@@ -16,7 +16,7 @@ import numpy as np
 
 from blomix.data import Examples
 from blomix.recipe.job import Job
-from blomix.recipe.phase import Fitted, PyTree
+from blomix.recipe.phase import Fitted
 from blomix.recipe.recipe import Recipe, by_path
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
@@ -37,7 +37,9 @@ def write(
         save_file(fitted.shares, run.path / "shares.safetensors")
     logits = result.logits(validation)
     run.write_lines("validation.jsonl", predictions(validation, result, logits))
-    shutil.rmtree(run.path / "export", ignore_errors=True)  # of a session killed in its last moments
+    shutil.rmtree(
+        run.path / "export", ignore_errors=True
+    )  # of a session killed in its last moments
     result.save_pretrained(run.path / "export")
     run.write_json("result.json", result.summary)
 

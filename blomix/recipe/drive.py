@@ -56,7 +56,10 @@ def _run_lane(
     name = f"{phase.name}/{lane}"
     # The first step donates its state, whose leaves may be the shared weights themselves.
     state = jax.tree.map(jnp.copy, phase.lanes[lane])
-    start, restored = recorder.restore(name, state, jax.eval_shape(phase.result, state)) or (0, None)
+    start, restored = recorder.restore(name, state, jax.eval_shape(phase.result, state)) or (
+        0,
+        None,
+    )
     if recorder.finished(name):
         return restored
     state = state if restored is None else restored
@@ -119,7 +122,9 @@ def _stack(phase: Phase) -> Phase:
         phase,
         step=_vmapped(phase.step),
         lanes=[jax.tree.map(lambda *x: jnp.stack(x), *phase.lanes)],
-        batch=lambda _, t: jax.tree.map(lambda *x: np.stack(x), *(phase.batch(i, t) for i in lanes)),
+        batch=lambda _, t: jax.tree.map(
+            lambda *x: np.stack(x), *(phase.batch(i, t) for i in lanes)
+        ),
         rows=lambda _, t: [row for i in lanes for row in phase.rows(i, t)],
         result=jax.vmap(phase.result),
     )

@@ -144,7 +144,10 @@ def test_regression_through_the_same_path(tiny_model, reviews, blomix, tmp_path)
     assert result["labels"] == []
     assert -1 <= result["score"] <= 1
     output = tmp_path / "values.jsonl"
-    assert blomix("predict", tmp_path / "run", "--data", reviews["unlabelled"], "--output", output)[0] == 0
+    assert (
+        blomix("predict", tmp_path / "run", "--data", reviews["unlabelled"], "--output", output)[0]
+        == 0
+    )
     values = [json.loads(line)["prediction"] for line in output.read_text().splitlines()]
     assert all(np.isfinite(values))
 

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 from markdown_it import MarkdownIt
-from tests.report.summaries import summary
 
 from blomix.report.card import model_card
+from tests.report.summaries import summary
 
 HOSTILE = [
     "---\nlicense: mit\n---",
