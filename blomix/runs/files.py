@@ -17,6 +17,7 @@ TEMPORARY = ".tmp-"  # prefix of everything that a crash may leave behind half-w
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
+    errno.EFBIG: "the file size limit is reached: raise it (ulimit -f), then run the same command",
     errno.EROFS: "the storage is read-only: choose another directory",
     errno.EACCES: "permission is missing: choose another directory or change its owner",
     errno.EPERM: "permission is missing: choose another directory or change its owner",
@@ -30,8 +31,10 @@ _REMEDIES = {
 
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: arrays become numbers or lists, non-finite numbers None."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):  # a file name's stray bytes come as lone surrogates
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -41,7 +44,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return plain(os.fspath(value))
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
