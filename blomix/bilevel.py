@@ -13,7 +13,8 @@ import optax
 
 from blomix._trees import by_path, check_like, merge, split_floats
 from blomix.errors import InputError
-from blomix.hypergradient import ESTIMATORS, Estimator, Setting, plain_gradient, unroll
+from blomix.hypergradient import ESTIMATORS, Estimator, Setting
+from blomix.hypergradient.unrolled import plain_gradient, unroll
 from blomix.mixup import Mixup
 
 PyTree = Any

@@ -164,6 +164,3 @@ class Reverse(Estimator):
 
     def cost(self, unroll: int) -> float:
         return 1 + 3 * unroll
-
-
-ESTIMATORS: dict[str, Estimator] = {"exact": Exact(), "reverse": Reverse()}
