@@ -31,6 +31,21 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
     return value
 
 
+def tokenizer_size(directory: Path) -> int:
+    """One more than the largest id in tokenizer.json; 0 where the directory has none."""
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        return 0
+    content = read_json(path)
+    try:
+        vocab = content["model"]["vocab"]
+        added = [int(token["id"]) for token in content.get("added_tokens") or []]
+        known = vocab.values() if isinstance(vocab, dict) else range(len(vocab))
+        return 1 + max((*known, *added), default=-1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected a tokenizer with a vocabulary, found none") from error
+
+
 def _parse(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

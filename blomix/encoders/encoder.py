@@ -13,11 +13,11 @@ import numpy as np
 from blomix.encoders import export, names, sentence
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.checkpoint import WEIGHTS, Checkpoint, open_checkpoint
-from blomix.encoders.configuration import ConfigReader, read_json
+from blomix.encoders.configuration import ConfigReader, read_json, tokenizer_size
 from blomix.encoders.families import family_of
 from blomix.encoders.family import Family
-from blomix.encoders.labels import Labels
-from blomix.encoders.loading import head_size, load
+from blomix.encoders.labels import Labels, stored_names
+from blomix.encoders.loading import add_tokens, head_size, load
 from blomix.encoders.model import Model, Params
 from blomix.encoders.options import Options
 from blomix.encoders.source import Source, locate
@@ -69,6 +69,7 @@ class Encoder:
           `"mean"` the mean over tokens; `"auto"` is the family's own unless the directory is a
           sentence-transformers one, which says its pooling. Its Normalize module is left out
           (see `blomix.encoders.sentence`).
+        - a tokenizer larger than the embedding table gets new rows, drawn from `seed`.
         - `dropout`: None keeps the checkpoint's rates; one rate for every place in use, or a
           mapping from place (see `blomix.encoders.options.Dropout`) to rate.
         - the other options: see `blomix.encoders.options.Options`.
@@ -90,6 +91,13 @@ class Encoder:
         options = Options(dtype, remat, attention, scan_layers, train_embeddings)
         model = _model(config, str(where), family, options, pooling, labels.number, dropout)
         params = load(model, family, checkpoint, dense, seed)
+        if label_names is not None and labels.number == own:
+            params = _in_order(params, stored_names(config, labels.number), labels.names)
+        size = tokenizer_size(source.directory)
+        if size > model.architecture.vocab_size:
+            params = add_tokens(params, model, size, seed)
+            model = replace(model, architecture=replace(model.architecture, vocab_size=size))
+            config = {**config, "vocab_size": size}
         kept = _unused_pooler(model, family, checkpoint)
         return cls(params, config, model, family, labels, source, kept)
 
@@ -249,6 +257,15 @@ def _model(config, where, family: Family, options, pooling, number, dropout) -> 
     architecture = family.architecture(ConfigReader(config, where))
     architecture = replace(architecture, dropout=architecture.dropout.override(dropout))
     return Model(architecture, options, pooling, number, family.embeddings, family.block)
+
+
+def _in_order(params: Params, stored: tuple[str, ...] | None, names: tuple[str, ...] | None):
+    """A loaded head with its outputs in the order of `names`, where it holds the same names."""
+    if stored is None or names is None or stored == names or set(stored) != set(names):
+        return params
+    order = jnp.array([stored.index(name) for name in names])
+    head = {name: leaf[..., order] for name, leaf in params["head"].items()}
+    return {**params, "head": head}
 
 
 def _unused_pooler(model: Model, family: Family, checkpoint: Checkpoint) -> dict[str, np.ndarray]:

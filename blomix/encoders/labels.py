@@ -52,7 +52,7 @@ class Labels:
                 f"regression: expected num_labels 1 and no label_names, found {number} labels"
             )
         if names is None and number == own:
-            names = _stored_names(config, number)
+            names = stored_names(config, number)
         return cls(number, None if regression else names, bool(regression))
 
     def entries(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Labels:
         }
 
 
-def _stored_names(config: dict[str, Any], number: int) -> tuple[str, ...] | None:
+def stored_names(config: dict[str, Any], number: int) -> tuple[str, ...] | None:
     """The names in `id2label`, None where they are absent or only placeholders."""
     stored = config.get("id2label")
     if not isinstance(stored, dict) or set(stored) != {str(i) for i in range(number)}:

@@ -33,20 +33,10 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
 
-def dense(
-    features: int,
-    name: str | None,
-    architecture: Architecture,
-    options: Options,
-    dtype: str | None = None,
-) -> nn.Dense:
-    """A linear layer, kernel (in, out), initialised as torch's: N(0, initializer_range), bias 0."""
+def dense(features: int, name: str | None, options: Options, dtype: str | None = None) -> nn.Dense:
+    """A linear layer, kernel (in, out)."""
     return nn.Dense(
-        features,
-        dtype=dtype or options.dtype,
-        param_dtype=options.param_dtype,
-        kernel_init=nn.initializers.normal(architecture.initializer_range),
-        name=name,
+        features, dtype=dtype or options.dtype, param_dtype=options.param_dtype, name=name
     )
 
 
@@ -66,17 +56,12 @@ class Table(nn.Module):
 
     rows: int
     features: int
-    architecture: Architecture
     options: Options
 
     @nn.compact
     def __call__(self, indices: jax.Array) -> jax.Array:
-        table = self.param(
-            "embedding",
-            nn.initializers.normal(self.architecture.initializer_range),
-            (self.rows, self.features),
-            self.options.param_dtype,
-        )
+        shape = (self.rows, self.features)
+        table = self.param("embedding", nn.initializers.zeros, shape, self.options.param_dtype)
         return jnp.take(table, indices, axis=0).astype(self.options.dtype)
 
 
@@ -98,7 +83,7 @@ class Embeddings(nn.Module):
             x += self.table(a.type_vocab_size, "token_type")(types)
         x = dropout(layer_norm("norm", a, options)(x), a.dropout.embedding, key)
         if a.project_embeddings:
-            x = dense(a.hidden_size, "projection", a, options)(x)
+            x = dense(a.hidden_size, "projection", options)(x)
         return x, self.context(batch)
 
     def context(self, batch: dict[str, jax.Array]) -> jax.Array:
@@ -111,9 +96,7 @@ class Embeddings(nn.Module):
         return jnp.where(mask > 0, 0.0, lowest).astype(self.options.param_dtype)
 
     def table(self, rows: int, name: str) -> Table:
-        return Table(
-            rows, self.architecture.embedding_size, self.architecture, self.options, name=name
-        )
+        return Table(rows, self.architecture.embedding_size, self.options, name=name)
 
     def positions(self, ids: jax.Array) -> jax.Array:
         """0, 1, 2, ...; or, where the family counts real tokens alone, pad + 1, pad + 2, ..."""
@@ -147,15 +130,15 @@ class Block(nn.Module):
         keys = split(key, 3)
 
         def heads(name: str) -> jax.Array:
-            flat = dense(a.hidden_size, name, a, options)(x)
+            flat = dense(a.hidden_size, name, options)(x)
             return flat.reshape(*flat.shape[:-1], a.num_heads, -1)
 
         query, key_, value = heads("query"), heads("key"), heads("value")
         mixed = attend(query, key_, value, bias, a.dropout.attention, keys[0], options)
-        out = dense(a.hidden_size, "attention_output", a, options)(mixed.reshape(x.shape))
+        out = dense(a.hidden_size, "attention_output", options)(mixed.reshape(x.shape))
         out = dropout(out, a.dropout.attention_output, keys[1])
         x = layer_norm("attention_norm", a, options)(x + out)
-        out = dense(a.intermediate_size, "feed_forward_in", a, options)(x)
-        out = dense(a.hidden_size, "feed_forward_out", a, options)(ACTIVATIONS[a.activation](out))
+        out = dense(a.intermediate_size, "feed_forward_in", options)(x)
+        out = dense(a.hidden_size, "feed_forward_out", options)(ACTIVATIONS[a.activation](out))
         out = dropout(out, a.dropout.feed_forward, keys[2])
         return layer_norm("feed_forward_norm", a, options)(x + out)

@@ -72,7 +72,20 @@ def stored_name(name: str, checkpoint: Checkpoint, family: Family) -> str | None
     return None
 
 
-def head_size(family: Family, checkpoint: Checkpoint, dense: Checkpoint | None, pooling: str):
+def add_tokens(params: dict[str, Any], model: Model, size: int, seed: int) -> dict[str, Any]:
+    """`params` with rows for the tokens that only the tokenizer knows, N(0, initializer_range)."""
+    table = params["embeddings"]["token"]["embedding"]
+    key = jax.random.fold_in(jax.random.key(seed), size)
+    shape = (size - table.shape[0], table.shape[1])
+    rows = model.architecture.initializer_range * jax.random.normal(key, shape, table.dtype)
+    logger.warning("embeddings: %d new rows, for tokens that the tokenizer added", shape[0])
+    embeddings = {**params["embeddings"], "token": {"embedding": jnp.concatenate([table, rows])}}
+    return {**params, "embeddings": embeddings}
+
+
+def head_size(
+    family: Family, checkpoint: Checkpoint, dense: Checkpoint | None, pooling: str
+) -> int | None:
     """The number of outputs of the checkpoint's own head, None where it has none."""
     if pooling == "pooler":
         shape = checkpoint.shape(family.keys["head"] + ".weight")

@@ -41,9 +41,17 @@ def prepare(batch: Any, longest: int) -> Batch:
     return inputs
 
 
-def init(module: nn.Module, key: jax.Array, *inputs: Any) -> Params:
-    """New weights of a Linen module, without its collection's name."""
-    return dict(module.init(key, *inputs))["params"]
+def draw(shapes: Any, key: jax.Array, scale: float) -> Params:
+    """New weights as torch draws them: N(0, scale^2) matrices and tables, biases 0, norms 1."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    new = []
+    for (path, leaf), own in zip(leaves, jax.random.split(key, len(leaves)), strict=True):
+        kind = path[-1].key
+        if kind in ("kernel", "embedding"):
+            new.append(scale * jax.random.normal(own, leaf.shape, leaf.dtype))
+        else:
+            new.append(jnp.full(leaf.shape, float(kind == "scale"), leaf.dtype))
+    return structure.unflatten(new)
 
 
 def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
@@ -84,25 +92,26 @@ class Model:
         """New weights of one part, the same as `init(key)[part]`."""
         a = self.architecture
         key = jax.random.fold_in(key, ("embeddings", "layers", "pooler", "head").index(part))
+        shapes = self._shapes(part)
+        if part != "layers":
+            return draw(shapes, key, a.initializer_range)
+        keys = jax.random.split(key, len(set(a.layer_of_step)))
+        layers = [draw(shapes, own, a.initializer_range) for own in keys]
+        if self.stacked:
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+        return {str(i): layer for i, layer in enumerate(layers)}
+
+    def _shapes(self, part: str) -> Any:
+        """The shapes of a part's weights (of one layer, for the layers)."""
         token = jnp.zeros((1, 1), jnp.int32)
         batch = {"input_ids": token, "attention_mask": token}
-        if part == "embeddings":
-            return init(self._embeddings(), key, batch, None)
-        shapes, _ = jax.eval_shape(self._embeddings().init_with_output, key, batch, None)
-        x, context = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        if part == "layers":
-            keys = jax.random.split(key, len(set(a.layer_of_step)))
-
-            def new(key):
-                return init(self._block(), key, x, context, None)
-
-            return (
-                jax.vmap(new)(keys)
-                if self.stacked
-                else {str(i): new(k) for i, k in enumerate(keys)}
-            )
-        linear = self._pooler() if part == "pooler" else self._head()
-        return init(linear, key, x)
+        start = jax.eval_shape(self._embeddings().init_with_output, jax.random.key(0), batch, None)
+        (x, context), variables = start
+        if part != "embeddings":
+            modules = {"layers": self._block, "pooler": self._pooler, "head": self._head}
+            inputs = (x, context, None) if part == "layers" else (x,)
+            variables = jax.eval_shape(modules[part]().init, jax.random.key(0), *inputs)
+        return dict(variables)["params"]
 
     def hidden_states(self, params: Params, batch: Any, key=None) -> tuple[jax.Array, ...]:
         """The embeddings' output and each layer's: num_layers + 1 arrays (B, S, H)."""
@@ -160,8 +169,7 @@ class Model:
         return self.block(self.architecture, self.options)
 
     def _pooler(self) -> nn.Dense:
-        return dense(self.architecture.hidden_size, None, self.architecture, self.options)
+        return dense(self.architecture.hidden_size, None, self.options)
 
     def _head(self) -> nn.Dense:
-        a, options = self.architecture, self.options
-        return dense(self.num_labels, None, a, options, dtype=options.param_dtype)
+        return dense(self.num_labels, None, self.options, dtype=self.options.param_dtype)

@@ -52,7 +52,7 @@ class RelativeEmbeddings(Embeddings):
     def context(self, batch: dict[str, jax.Array]) -> jax.Array:
         a = self.architecture
         place = jnp.arange(batch["input_ids"].shape[1])
-        table = Table(BUCKETS, a.num_heads, a, self.options, name="relative")
+        table = Table(BUCKETS, a.num_heads, self.options, name="relative")
         scores = table(bucket(place[None, :] - place[:, None]))
         masked = super().context(batch)
         return masked + jnp.moveaxis(scores, -1, 0).astype(masked.dtype)

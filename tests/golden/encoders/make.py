@@ -1,17 +1,27 @@
-"""Makes the fixtures beside it: `python tests/golden/encoders/make.py [NAME ...]` (needs torch).
+"""Makes the fixtures beside it (needs torch, and sentence-transformers' MiniLM and MPNet):
+
+    BLOMIX_MINILM=... BLOMIX_MPNET=... python tests/golden/encoders/make.py [NAME ...]
 
 For each small random model: the directory that transformers saves, and `expected.npz` with the
 inputs and torch's logits, pooled output (the last layer's input), hidden states, loss, and the
-gradient of the loss by the parameter's name. Everything is float32, on one thread, from a seed.
+gradient of the loss by the parameter's name. For the two real models (`real-minilm`,
+`real-mpnet`), whose directories the environment names: inputs of three texts, the mean-pooled
+output, the first token's last state, and the logits of a random head. All float32, one thread.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 HERE = Path(__file__).parent
 SMALL = {
@@ -48,6 +58,12 @@ MODELS = {
     "albert-groups": ("albert", SMALL | {"num_hidden_layers": 4, "num_hidden_groups": 2}),
 }
 LENGTHS = {"mpnet": 200}
+REAL = {"real-minilm": "BLOMIX_MINILM", "real-mpnet": "BLOMIX_MPNET"}
+TEXTS = [
+    "The film never quite recovers from its opening.",
+    "Rates rose.",
+    "A striker, two midfielders and the goalkeeper were booked before half-time.",
+]
 
 
 def randomise(model: torch.nn.Module) -> None:
@@ -109,7 +125,26 @@ def make(name: str) -> None:
     np.savez_compressed(directory / "expected.npz", **as_numpy)
 
 
+def make_real(name: str, directory: str) -> None:
+    torch.manual_seed(0)
+    model = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
+    batch = AutoTokenizer.from_pretrained(directory)(TEXTS, padding=True, return_tensors="pt")
+    head = torch.nn.Linear(model.config.hidden_size, 3)
+    with torch.no_grad():
+        last = model(**batch).last_hidden_state
+        mask = batch["attention_mask"][..., None].float()
+        pooled = (last * mask).sum(1) / mask.sum(1)
+        arrays = {name: tensor.numpy().astype(np.int32) for name, tensor in batch.items()}
+        arrays |= {"pooled": pooled.numpy(), "first_token": last[:, 0].numpy()}
+        arrays |= {"logits": head(pooled).numpy()}
+        arrays |= {"weights": head.weight.numpy().T, "bias": head.bias.numpy()}
+    np.savez_compressed(HERE / f"{name}.npz", **arrays)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for chosen in sys.argv[1:] or MODELS:
-        make(chosen)
+    for chosen in sys.argv[1:] or [*MODELS, *REAL]:
+        if chosen in REAL:
+            make_real(chosen, os.environ[REAL[chosen]])
+        else:
+            make(chosen)
