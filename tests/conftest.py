@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-WORDS = ["good", "bad", "fine", "awful", "great", "poor", "film", "book", "song", "play", "was", "is", "very", "quite", "the", "a"]
+WORDS = ("good bad fine awful great poor film book song play was is very quite the a").split()
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def write_tokenizer(folder: Path, vocabulary: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory) -> dict[str, Path]:
-    """train.csv, validation.csv and unlabelled.csv of two learnable classes; scores.csv has values."""
+    """Files of two learnable classes (train, validation, unlabelled), and scores with values."""
     folder = tmp_path_factory.mktemp("reviews")
     good, bad = ("good", "fine", "great"), ("bad", "awful", "poor")
     rows = [

@@ -7,8 +7,8 @@ Exit codes: 0 success, 1 a failure of blomix, 2 a usage or input error (one line
 import importlib
 import sys
 
-# Command -> what it does. The module `blomix.cli.<command>` holds a dataclass `Config`, which is its
-# flags, and `run(config) -> dict`, whose result `--json` prints as one line.
+# Command -> what it does. The module `blomix.cli.<command>` holds a dataclass `Config`, its flags,
+# `run(config) -> dict`, whose result `--json` prints as one line, and `text(result) -> str`.
 COMMANDS = {
     "finetune": "finetune an encoder on labelled texts and export it",
     "evaluate": "score a finished run on labelled data",

@@ -14,7 +14,7 @@ LARGEST_SETTINGS = 1_000_000  # bytes
 
 
 def call(name: str, command: ModuleType, argv: list[str]) -> int:
-    """Parses `argv` into the command's `Config`, runs it, prints the result, returns the exit code."""
+    """Parses `argv` into the command's `Config`, runs it and prints; returns the exit code."""
     import tyro
 
     from blomix.runs.signals import Interrupted

@@ -16,8 +16,8 @@ from blomix.runs import finite
 def drive(fits: Sequence[Fit], recorder: Recorder, progress: Progress, together: bool = False):
     """Runs methods in lockstep to their end.
 
-    All `fits` must be one method under several seeds: they yield the same phases with other lanes, and
-    those lanes are merged. With `together` the lanes of a phase advance in one compiled step.
+    All `fits` must be one method under several seeds: they yield the same phases with other lanes,
+    which are merged. With `together` the lanes of a phase advance in one compiled step.
 
     Returns:
       What each fit returned; the steps and the gradient evaluations of one of them.

@@ -1,4 +1,4 @@
-"""`blomix.finetune`: from a pretrained encoder and labelled texts to an evaluated, exported model."""
+"""`blomix.finetune`: from a pretrained encoder and labelled texts to a scored, exported model."""
 
 import time
 from collections.abc import Sequence

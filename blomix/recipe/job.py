@@ -28,7 +28,8 @@ class Job:
     """One training task, as every method sees it.
 
     Attributes:
-      encoder: the pretrained encoder with its new head; `encoder.params` are the pretrained weights.
+      encoder: the pretrained encoder with its new head; `encoder.params` are what training starts
+        from.
       train: the labelled examples, and `arrays` the same rows as token arrays and labels.
       held: examples that no step trains on, for early stopping and for choosing coefficients, and
         `held_arrays`; None where the user gave none.
@@ -49,7 +50,7 @@ class Job:
 
     @cached_property
     def loss(self):
-        """`loss(params, batch, key)`: mean cross-entropy of integer labels, or mean squared error."""
+        """`loss(params, batch, key)`: mean cross-entropy of classes, or mean squared error."""
         return loss_of(self.encoder.model, self.encoder.regression)
 
     def steps(self, epochs: float, batch_size: int, rows: int | None = None) -> int:

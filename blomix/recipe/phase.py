@@ -14,7 +14,7 @@ PyTree = Any
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` applications of `step(state, shared, batch) -> (state, metrics)` to each lane's state.
+    """`steps` applications of `step(state, shared, batch) -> (state, metrics)` to each lane.
 
     Attributes:
       name: checkpoints and log lines carry it, such as "search".

@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars with an estimate of the time left, silence where nobody watches."""
+"""Progress on the terminal: bars with the time left, silence where nobody watches."""
 
 import sys
 from contextlib import contextmanager

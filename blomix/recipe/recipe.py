@@ -37,7 +37,7 @@ class Recipe(Training):
     """Learned weight mixup by bi-level optimisation (Somayajula et al., NAACL 2024).
 
     1. Search. For each fold, alpha is learned on one split of the training examples through the
-       inner steps that train the task weights on the other. Every fold starts from the same weights.
+       inner steps that train the task weights on the other. All folds start from the same weights.
     2. Average alpha, and with `average="all"` the task weights, over the folds.
     3. Finetune the task weights on all the examples with alpha fixed, at `alpha * task +
        (1 - alpha) * pretrained`.
@@ -92,8 +92,8 @@ class Recipe(Training):
 
     @classmethod
     def paper(cls, **changes) -> "Recipe":
-        """The paper's method as it is written: convex rank-1 mixing, a stratified partition into five
-        folds, the exact hypergradient through one inner step."""
+        """The paper's method as it is written: convex rank-1 mixing, a stratified partition into
+        five folds, the exact hypergradient through one inner step, all weights averaged."""
         return cls(**changes)
 
     @classmethod

@@ -46,8 +46,8 @@ class Result:
         summary = read_json(run_dir / "result.json")
         if summary is None:
             raise InputError(
-                f"{run_dir}: expected a finished run, found no result.json; give the directory that "
-                "`blomix finetune` wrote, or run that command again to finish it"
+                f"{run_dir}: expected a finished run, found no result.json; give the directory "
+                "that `blomix finetune` wrote, or run that command again to finish it"
             )
         manifest.verify(run_dir / "export")
         model = Encoder.from_pretrained(run_dir / "export")

@@ -162,7 +162,7 @@ def plain_objective(job: Job):
 
 
 def warmup_linear(peak: float, steps: int, warmup: float) -> optax.Schedule:
-    """Rises linearly to `peak` in the first `warmup` share of the steps, then falls linearly to 0."""
+    """Linear from 0 to `peak` in the first `warmup` share of the steps, then linear to 0."""
     rising = round(warmup * steps)
     return optax.join_schedules(
         [

@@ -1,4 +1,4 @@
-"""The model card of an export: a README.md with the front matter that the Hugging Face hub reads."""
+"""The model card of an export: a README.md with the front matter that the hub reads."""
 
 import json
 from typing import Any
