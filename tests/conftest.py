@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-WORDS = ("good bad fine awful great poor film book song play was is very quite the a").split()
+WORDS = "good bad fine awful great poor film book song play was is very quite the a".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="session")

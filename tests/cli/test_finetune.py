@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import result_of
 
-FAST = ("--set", "folds=2", "--epochs", "4", "--set", "search_epochs=2", "--learning-rate", "5e-3")
+FAST = ("--set", "folds=2", "--epochs", "20", "--set", "search_epochs=4", "--learning-rate", "5e-3")
 SHORT = ("--batch-size", "8", "--json")
 
 
