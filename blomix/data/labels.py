@@ -52,7 +52,7 @@ def decide_labels(
     if regression:
         return _targets(cells, numbers, where), None
     names = tuple(label_names or task_names or _classes(cells, where))
-    owner = "training's classes" if label_names else "the task's classes"
+    owner = "training's classes" if label_names else "the classes of the task in the folder's name,"
     return _indices(cells, names, task_names or (), f"{owner} {show_all(names)}", where), names
 
 

@@ -27,8 +27,8 @@ def load(
 
     source: a file (.csv, .tsv, .jsonl, .ndjson, .json as JSON lines, .parquet; UTF-8, one header
         line, RFC 4180 quoting); a folder with a file a split; a GLUE task's name; or a hub data
-        set, `owner/name` or `name:config`. An existing path wins over a name, and a folder called
-        like a GLUE task has that task's classes and metric.
+        set, `owner/name` or `name:config`. An existing path wins over a name. A folder called
+        like a GLUE task, and every file in it, has that task's classes and metric.
     text, text_pair, label: columns; where not told, the one with a well-known name.
     label_names: the classes in their order; for a validation or test split give training's.
     regression: True or False to say so; None to let the labels decide (`blomix.data.labels`).

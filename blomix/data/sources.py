@@ -18,8 +18,8 @@ def open_source(source: str | Path, split: str) -> tuple[Table, Task | None, str
     """(table, the GLUE task it belongs to, name).
 
     An existing path wins over a name. A folder holds `<split>.tsv` (or another known suffix); a
-    folder called like a GLUE task is that task. Otherwise: a GLUE task's name, `name:config`,
-    `owner/name` or `owner/name:config`, read from the Hugging Face hub.
+    folder called like a GLUE task, and a file in it, is of that task. Otherwise: a GLUE task's
+    name, `name:config`, `owner/name` or `owner/name:config`, read from the Hugging Face hub.
     """
     text = str(source)
     if "\0" in text:
@@ -32,7 +32,7 @@ def open_source(source: str | Path, split: str) -> tuple[Table, Task | None, str
     except OSError as error:
         raise InputError(f"{show_path(text)}: {error.strerror or 'cannot be read'}") from error
     if is_file:
-        return open_file(path), None, path.stem
+        return open_file(path), TASKS.get(_name(path.parent)), path.stem
     if text in TASKS:
         return _hub(GLUE, text, _glue_split(text, split)), TASKS[text], text
     if _HUB_ID.fullmatch(text) and ("/" in text or ":" in text):
@@ -50,11 +50,7 @@ def _name(folder: Path) -> str:
 
 
 def _split_file(folder: Path, split: str) -> Path:
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in FORMATS and path.name.lower() != "readme.json"
-    )
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS)
     matching = [path for path in found if path.stem == split]
     if len(matching) != 1:
         raise InputError(

@@ -397,7 +397,7 @@ PATHS = [
     Case(
         "task folder, other classes",
         folder(train__csv=GOOD),
-        "expected one of the task's classes 'unacceptable', 'acceptable'",
+        "row 1: expected one of the classes of the task in the folder's name, 'unacceptable', ",
         "cola",
     ),
     Case("pipe", os.mkfifo, "expected a regular file"),

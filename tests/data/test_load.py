@@ -120,6 +120,9 @@ def test_folder_of_splits_named_like_a_task(write):
     assert train.label_names == validation.label_names == ("unacceptable", "acceptable")
     assert (train.labels.tolist(), validation.labels.tolist()) == ([1, 0], [1])
     assert (train.metric, train.name) == ("mcc", "cola")
+    file = load(folder / "train.tsv", label_names=train.label_names, regression=False)
+    assert (file.labels.tolist(), file.metric) == ([1, 0], "mcc")
+    assert load(folder / "train.tsv").label_names == train.label_names
     with pytest.raises(InputError, match=r"no file for the split 'test'; it has 'train.tsv', "):
         load(folder, split="test")
 
