@@ -25,7 +25,9 @@ def examples_of(
     if isinstance(data, Examples):
         return data
     texts, labels = data
-    rows = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
+    rows: list[tuple[str, ...]] = [
+        (text,) if isinstance(text, str) else tuple(text) for text in texts
+    ]
     widths = {len(row) for row in rows}
     if widths not in ({1}, {2}) or not all(isinstance(part, str) for row in rows for part in row):
         raise InputError("texts: expected strings, or pairs of strings, all of one kind")
