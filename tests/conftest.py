@@ -16,9 +16,12 @@ WORDS = "good bad fine awful great poor film book song play was is very quite th
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A Hugging Face directory of a random BERT: 2 layers, 16 hidden."""
+    return write_model(tmp_path_factory.mktemp("tiny-bert"))
+
+
+def write_model(folder: Path) -> Path:
     from blomix.encoders import Encoder
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     config = {
         "model_type": "bert",
@@ -64,7 +67,10 @@ def write_tokenizer(folder: Path, vocabulary: list[str]) -> None:
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory) -> dict[str, Path]:
     """Files of two learnable classes (train, validation, unlabelled), and scores with values."""
-    folder = tmp_path_factory.mktemp("reviews")
+    return write_reviews(tmp_path_factory.mktemp("reviews"))
+
+
+def write_reviews(folder: Path) -> dict[str, Path]:
     good, bad = ("good", "fine", "great"), ("bad", "awful", "poor")
     rows = [
         (f"the {thing} was {degree} {word}", "positive" if word in good else "negative")

@@ -52,6 +52,8 @@ def save(directory: Path, state: PyTree) -> Callable[[], object]:
 def load(directory: Path, like: PyTree, described: list[list[Any]]) -> PyTree:
     """The saved leaves in the structure, and with the sharding, of `like`.
 
+    Abstract leaves of `like` that name no sharding are put on the first device.
+
     Raises:
       InputError: naming the first leaf in which `like` and what was saved differ.
     """
@@ -100,6 +102,9 @@ def _kind(leaf: Any) -> tuple[str, list[int], bool]:
 
 
 def _array(leaf: Any) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
     return leaf if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else np.asarray(leaf)
 
 

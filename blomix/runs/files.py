@@ -98,7 +98,8 @@ def read_json(path: Path) -> Any:
 
 def read_lines(path: Path) -> list[Any]:
     """The values of a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    # splitlines() would also split at characters that JSON leaves as they are inside of a string.
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
 def remove(path: Path) -> None:

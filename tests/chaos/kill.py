@@ -1,17 +1,20 @@
 """SIGKILL at random moments of a run, until it has ended; then compare it with an unbroken one.
 
 `python tests/chaos/kill.py --kills 200` prints the counts and exits with 1 if any run differs:
-in metrics.jsonl, result.json (its seconds apart), alpha.json or in any bit of the last state of any
-phase. `--toy` kills the small loop of toy.py in place of `blomix finetune`.
+in metrics.jsonl, alpha.json, splits.json, the predictions, result.json (but for its seconds), or in
+any bit of the exported weights or of the last state of any phase. The run is `blomix finetune` on a
+tiny random BERT; with --toy it is the loop of toy.py.
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import multiprocessing
 import os
 import random
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -21,7 +24,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PRELOADED = ["orbax.checkpoint.experimental.v1", "optax"]
+sys.path.insert(0, str(ROOT))
+PRELOADED = ["orbax.checkpoint.experimental.v1", "transformers", "blomix.cli.finetune"]
+PRELOADED += ["blomix.encoders", "blomix.recipe.finetune", "blomix.baselines"]
+COMPARED = ("metrics.jsonl", "alpha.json", "splits.json", "validation.jsonl", "shares.safetensors")
+COMPARED += ("export/model.safetensors",)
+DIFFERS = ("seconds", "run_dir")
 
 
 def outcome(directory: Path) -> dict:
@@ -31,7 +39,7 @@ def outcome(directory: Path) -> dict:
     import orbax.checkpoint.experimental.v1 as ocp
 
     result = json.loads((directory / "result.json").read_text())
-    result.pop("seconds")
+    result = {name: value for name, value in result.items() if name not in DIFFERS}
     weights = hashlib.sha256()
     finals = sorted(directory.glob("checkpoints/**/final/state"))
     for state in finals:
@@ -45,12 +53,32 @@ def outcome(directory: Path) -> dict:
             value = np.asarray(leaf)
             weights.update(f"{state.relative_to(directory)} {name} {value.dtype}".encode())
             weights.update(f"{value.shape}".encode() + value.tobytes())
-    texts = {
+    files = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
-        for name in ("metrics.jsonl", "alpha.json")
+        for name in COMPARED
         if (directory / name).exists()
     }
-    return {"result": result, "phases": len(finals), "weights": weights.hexdigest(), **texts}
+    return {"result": result, "phases": len(finals), "weights": weights.hexdigest(), **files}
+
+
+def finetune(arguments: list[str], directory: str) -> None:
+    from blomix.cli import main
+
+    main(["finetune", *arguments, "--run-dir", directory])
+
+
+def arguments_of_finetune(work: Path) -> list[str]:
+    """The flags of a run of four phases that takes seconds and saves all the time."""
+    from tests.conftest import write_model, write_reviews
+
+    for name in ("model", "data"):
+        (work / name).mkdir()
+    data = write_reviews(work / "data")
+    return [
+        *("--model", str(write_model(work / "model")), "--train", str(data["train"])),
+        *("--validation", str(data["validation"]), "--batch-size", "8", "--epochs", "20"),
+        *("--set", "folds=3", "--set", "search_epochs=10", "--checkpoint-every", "0.05"),
+    ]
 
 
 def toy_run(directory: str) -> None:
@@ -152,9 +180,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--kills-per-run", type=int, default=10, help="at most so many in a row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--toy", action="store_true", help="kill the loop of toy.py instead")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        killer = Killer(toy_run, Path(work), arguments.seed)
+        target = toy_run
+        if not arguments.toy:
+            target = functools.partial(finetune, arguments_of_finetune(Path(work)))
+        killer = Killer(target, Path(work), arguments.seed)
         expected = killer.unbroken()
         equal = runs = 0
         while killer.kills < arguments.kills:
