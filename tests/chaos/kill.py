@@ -76,8 +76,8 @@ def arguments_of_finetune(work: Path) -> list[str]:
     data = write_reviews(work / "data")
     return [
         *("--model", str(write_model(work / "model")), "--train", str(data["train"])),
-        *("--validation", str(data["validation"]), "--batch-size", "8", "--epochs", "20"),
-        *("--set", "folds=3", "--set", "search_epochs=10", "--checkpoint-every", "0.05"),
+        *("--validation", str(data["validation"]), "--batch-size", "8", "--epochs", "8"),
+        *("--set", "folds=3", "--set", "search_epochs=4", "--checkpoint-every", "0.2"),
     ]
 
 
@@ -102,8 +102,14 @@ class Killer:
     computed nothing, so that most of a process's life is work. Compiled programs are kept.
     """
 
-    def __init__(self, target: Callable[[str], None], work: Path, seed: int = 0):
-        os.environ.update(environment(work / "cache"))
+    def __init__(
+        self,
+        target: Callable[[str], None],
+        work: Path,
+        seed: int = 0,
+        cache: Path | None = None,
+    ):
+        os.environ.update(environment(cache or work / "cache"))
         self._target, self._work = target, work
         self._random = random.Random(seed)
         self._processes = multiprocessing.get_context("forkserver")
@@ -180,13 +186,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--kills-per-run", type=int, default=10, help="at most so many in a row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="directory that keeps compiled programs")
     parser.add_argument("--toy", action="store_true", help="kill the loop of toy.py instead")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         target = toy_run
         if not arguments.toy:
             target = functools.partial(finetune, arguments_of_finetune(Path(work)))
-        killer = Killer(target, Path(work), arguments.seed)
+        killer = Killer(target, Path(work), arguments.seed, arguments.cache)
         expected = killer.unbroken()
         equal = runs = 0
         while killer.kills < arguments.kills:
