@@ -1,0 +1,187 @@
+"""The rival estimators, each held to what its equation says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from blomix import BilevelProblem, InputError, Mixup
+from blomix.bilevel import adamw
+from blomix.hypergradient import (
+    ESTIMATORS,
+    ConjugateGradient,
+    FiniteDifference,
+    FirstOrder,
+    Neumann,
+    Truncated,
+)
+from blomix.hypergradient.unrolled import plain_gradient, unroll
+
+KEY = jax.random.key(0)
+UNROLL = 3
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def draw(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def loss(params, batch, key):
+    hidden = jnp.tanh(batch["x"] @ params["in"] + params["bias"])
+    hidden *= jax.random.bernoulli(key, 0.8, hidden.shape)
+    return jnp.mean((hidden @ params["out"] - batch["y"]) ** 2)
+
+
+PRETRAINED = {"in": draw(0, 3, 5), "bias": draw(1, 5), "out": draw(2, 5, 2)}
+TASK = {name: w + 0.3 * draw(9, *w.shape) for name, w in PRETRAINED.items()}
+INNER = {"x": draw(3, UNROLL, 6, 3), "y": draw(4, UNROLL, 6, 2)}
+OUTER = {"x": draw(5, 6, 3), "y": draw(6, 6, 2)}
+DATA = (PRETRAINED, INNER, OUTER)
+
+
+def start(estimator, inner=None):
+    problem = BilevelProblem(
+        loss,
+        Mixup(init=0.7),
+        inner or adamw(0.05),
+        optax.sgd(0.1),
+        UNROLL,
+        hypergradient=estimator,
+    )
+    return problem, problem.init(KEY, PRETRAINED, task=TASK)
+
+
+def flat(estimator):
+    problem, state = start(estimator)
+    return ravel_pytree(jax.jit(problem.hypergradient)(state, *DATA))[0]
+
+
+def relative_error(found, expected):
+    return float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_step_reports_the_same_losses_and_task(estimator):
+    (problem, state), (exact, _) = start(estimator), start("exact")
+    after, metrics = jax.jit(problem.step)(state, *DATA)
+    expected, expected_metrics = jax.jit(exact.step)(state, *DATA)
+    jax.tree.map(np.testing.assert_allclose, after.task, expected.task)
+    for name in ("inner_loss", "outer_loss", "gradient_norm", "update_norm"):
+        np.testing.assert_allclose(metrics[name], expected_metrics[name])
+    assert np.isfinite(metrics["hypergradient_norm"])
+    assert problem.estimator.cost(UNROLL) >= FirstOrder().cost(UNROLL)
+
+
+def test_the_finite_difference_converges_in_the_square_of_its_step():
+    exact = flat("exact")
+    coarse, fine = (relative_error(flat(FiniteDifference(s)), exact) for s in (0.1, 0.01))
+    assert fine < 1e-3
+    assert coarse / fine == pytest.approx(100, rel=0.2)
+
+
+def test_fresh_dropout_masks_ruin_the_finite_difference():
+    assert relative_error(flat(FiniteDifference(fresh_keys=True)), flat("exact")) > 1
+
+
+def test_a_displacement_that_is_not_undone_lowers_the_outer_loss():
+    def without_dropout(params, batch, key):
+        return loss(params, batch, jax.random.key(1))
+
+    def problem(estimator):
+        return BilevelProblem(
+            without_dropout, Mixup(init=0.7), adamw(0.01), unroll=UNROLL, hypergradient=estimator
+        )
+
+    restored, displaced = (
+        jax.jit(p.step)(p.init(KEY, PRETRAINED, task=TASK), *DATA)[0]
+        for p in (problem("finite_difference"), problem(FiniteDifference(0.02, restore=False)))
+    )
+    moved = optax.tree.norm(optax.tree.sub(displaced.task, restored.task))
+    np.testing.assert_allclose(moved, 0.02, rtol=1e-6)
+    p = problem("exact")
+
+    def outer_loss(task):
+        mixed = p.mixup.mix(restored.alpha, task, PRETRAINED)
+        return without_dropout(mixed, OUTER, KEY)
+
+    assert outer_loss(displaced.task) < outer_loss(restored.task)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_truncated_stops_the_derivative_at_the_last_steps(steps):
+    problem, state = start(Truncated(steps))
+    setting = problem._setting(state, *DATA)
+    head, tail = (
+        setting._replace(inner_data=jax.tree.map(lambda x, part=part: x[part], setting.inner_data))
+        for part in (slice(UNROLL - steps), slice(UNROLL - steps, None))
+    )
+
+    @jax.jit
+    @jax.grad
+    def expected(alpha):
+        (task, inner_state), _ = unroll(head, plain_gradient, jax.lax.stop_gradient(alpha))
+        rest = tail._replace(task=task, inner_state=inner_state)
+        (task, _), _ = unroll(rest, plain_gradient, alpha)
+        return setting.f(task, alpha, (setting.shared, setting.outer_data))[0]
+
+    assert relative_error(flat(Truncated(steps)), ravel_pytree(expected(state.alpha))[0]) < 1e-9
+
+
+def test_truncated_at_full_length_is_exact():
+    assert relative_error(flat(Truncated(UNROLL)), flat("exact")) < 1e-12
+
+
+def test_first_order_is_the_direct_part():
+    problem, state = start(FirstOrder())
+    setting = problem._setting(state, *DATA)
+    (task, _), _ = jax.jit(lambda alpha: unroll(setting, plain_gradient, alpha))(state.alpha)
+    mix, last = problem.mixup.mix, setting.outer_data[1]
+    expected = jax.grad(lambda alpha: loss(mix(alpha, task, PRETRAINED), OUTER, last))(state.alpha)
+    assert relative_error(flat(FirstOrder()), ravel_pytree(expected)[0]) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "estimator", [Neumann(terms=400, step_size=0.5), ConjugateGradient(30, damping=0.0)]
+)
+def test_the_implicit_estimators_at_a_minimum(estimator):
+    """At the minimum of a loss of mixed weights these do not depend on alpha: the direct part,
+    which is not 0, and the indirect one cancel."""
+    target = draw(0, 3, 4)
+    curvature = 0.5 + np.abs(draw(1, 3, 4))
+
+    def quadratic(params, batch, key):
+        return 0.5 * jnp.sum(curvature * (params["w"] - batch) ** 2)
+
+    pretrained = {"w": draw(2, 3, 4)}
+    mixup = Mixup("full", init=0.8)
+    task = {"w": pretrained["w"] + (target - pretrained["w"]) / 0.8}
+
+    def run(estimator):
+        problem = BilevelProblem(quadratic, mixup, optax.sgd(0.0), hypergradient=estimator)
+        state = problem.init(KEY, pretrained, task=task)
+        return jax.jit(problem.hypergradient)(state, pretrained, target[None], target + 1)["w"]
+
+    direct = np.linalg.norm(run("first_order"))
+    assert direct > 1
+    assert np.linalg.norm(run(estimator)) < 1e-8 * direct
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FiniteDifference(scale=0), "scale should be positive"),
+        (lambda: Truncated(0), "steps should be at least 1"),
+        (lambda: Neumann(terms=-1), "terms should be at least 0"),
+        (lambda: ConjugateGradient(damping=-1), "damping at least 0"),
+    ],
+)
+def test_options_are_checked(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
