@@ -26,7 +26,7 @@ def examples_of(
         return data
     texts, labels = data
     rows: list[tuple[str, ...]] = [
-        (text,) if isinstance(text, str) else tuple(text) for text in texts
+        tuple(text) if isinstance(text, list | tuple) else (text,) for text in texts
     ]
     widths = {len(row) for row in rows}
     if widths not in ({1}, {2}) or not all(isinstance(part, str) for row in rows for part in row):

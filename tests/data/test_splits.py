@@ -1,5 +1,7 @@
 """Subsamples, hold-outs, folds and batches: stratified, seeded, stateless."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -180,3 +182,18 @@ def test_pairs_are_encoded_together_and_bad_lengths_refused():
     for max_length in (7, 65):
         with pytest.raises(InputError, match="8 to 64 tokens"):
             encode(examples, Words(), max_length)
+
+
+def test_a_real_tokenizer_marks_the_pair_and_cuts_the_longer_text():
+    directory = os.environ.get("BLOMIX_MINILM")
+    if directory is None:
+        pytest.skip("set BLOMIX_MINILM to a directory of all-MiniLM-L6-v2")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    examples = Examples(("good " * 40, "good"), ("bad", "bad " * 3))
+    arrays = encode(examples, tokenizer, 20)
+    assert arrays["input_ids"].shape == (2, 20)
+    assert arrays["token_type_ids"][0].tolist() == [0] * 18 + [1, 1]
+    assert arrays["attention_mask"].sum(axis=1).tolist() == [20, 7]
+    assert encode(examples, tokenizer, 128)["input_ids"].shape == (2, 48)
