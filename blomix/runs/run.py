@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from blomix.errors import InputError
-from blomix.runs import arrays, environment, files, identity, manifest
+from blomix.runs import arrays, environment, files, finite, identity, manifest
 from blomix.runs.checkpoints import Checkpoint, Store, check_phase
 from blomix.runs.lock import Lock
 from blomix.runs.metrics import Metrics, Position
@@ -146,9 +146,11 @@ class Run:
 
         Raises:
           InputError: this save, or the one before it, could not be written (disk full, ...).
+          NonFinite: `state` holds an infinite number or NaN; such a state is never saved.
         """
         self._require(phase)
         self.wait()
+        finite.check(step, {}, state)  # or the last good state could be pushed out by bad ones
         target = self._store.at(phase, step, final)
         if not target.path.exists():  # saved at this very step already: the same state
             self._start(target, step, state)

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from blomix.errors import InputError
-from blomix.runs import Interrupted
+from blomix.runs import Interrupted, NonFinite
 
 from .conftest import CONFIG, DIGESTS
 
@@ -160,6 +160,16 @@ def test_what_is_kept(opened):
         "finetune/final",
         "search/0/final",
     ]
+
+
+def test_a_state_that_diverged_is_never_saved(opened):
+    with opened() as run:
+        run.restore("finetune", {"w": jnp.zeros(2)})
+        run.save("finetune", 1, {"w": jnp.ones(2)})
+        with pytest.raises(NonFinite, match="step 2: leaf w holds a non-finite number"):
+            run.save("finetune", 2, {"w": jnp.asarray([1.0, jnp.nan])})
+    with opened() as run:
+        assert run.restore("finetune", {"w": jnp.zeros(2)})[0] == 1
 
 
 def test_saving_and_logging_need_an_open_phase(opened):
