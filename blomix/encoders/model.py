@@ -117,12 +117,12 @@ class Model:
         """The embeddings' output and each layer's: num_layers + 1 arrays (B, S, H)."""
         return tuple(self._states(params, prepare(batch, self.architecture.longest), key))
 
-    def pooled(self, params: Params, batch: Any, key=None) -> jax.Array:
-        """The head's input (B, H), dropped out where there is a key."""
+    def pooled(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
+        """The head's input (B, H), dropped out where there is a key; `noise` as in `logits`."""
         rates = self.architecture.dropout
         inputs = prepare(batch, self.architecture.longest)
         trunk, before_pooler, before_head = split(key, 3)
-        x = self._states(params, inputs, trunk)[-1]
+        x = self._states(params, inputs, trunk, noise)[-1]
         if self.pooling == "mean":
             mask = (inputs["attention_mask"] > 0).astype(self.options.param_dtype)
             total = jnp.einsum("bsh,bs->bh", x.astype(mask.dtype), mask)
@@ -135,11 +135,14 @@ class Model:
             x = ACTIVATIONS[self.architecture.pooler_activation](x)
         return dropout(x, rates.classifier, before_head)
 
-    def logits(self, params: Params, batch: Any, key=None) -> jax.Array:
-        """(B, num_labels), float32 whatever the compute dtype."""
-        return apply(self._head(), params["head"], self.pooled(params, batch, key))
+    def logits(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
+        """(B, num_labels), float32 whatever the compute dtype.
 
-    def _states(self, params: Params, inputs: Batch, key) -> list[jax.Array]:
+        `noise` (steps of the stack, B, S, H) is added to the input of each step.
+        """
+        return apply(self._head(), params["head"], self.pooled(params, batch, key, noise))
+
+    def _states(self, params: Params, inputs: Batch, key, noise=None) -> list[jax.Array]:
         a, options = self.architecture, self.options
         tables = params["embeddings"]
         if not options.train_embeddings:
@@ -148,14 +151,16 @@ class Model:
         x, context = apply(self._embeddings(), tables, inputs, first)
         block = self._block()
 
-        def step(weights, x, key):
+        def step(weights, x, own):
+            key, noise = own
+            x = x if noise is None else x + noise.astype(x.dtype)
             return apply(block, weights, x, context, key)
 
         return stack.run(
             step,
             params["layers"],
             x,
-            None if rest is None else jax.random.split(rest, len(a.layer_of_step)),
+            (None if rest is None else jax.random.split(rest, len(a.layer_of_step)), noise),
             a.layer_of_step,
             scan=options.scan_layers,
             stacked=self.stacked,

@@ -13,15 +13,16 @@ def run(
     step: Step,
     layers: dict[str, Any],
     x: jax.Array,
-    keys: jax.Array | None,
+    inputs: Any,
     order: tuple[int, ...],
     *,
     scan: bool,
     stacked: bool,
     remat: bool,
 ) -> list[jax.Array]:
-    """The states x_0 = x and x_(i+1) = step(weights of layer order[i], x_i, keys[i]).
+    """The states x_0 = x and x_(i+1) = step(weights of layer order[i], x_i, inputs[i]).
 
+    `inputs` is a pytree of arrays with a leading axis of steps; a step gets its own part of it.
     `layers` maps "0", "1", ... to a layer's weights or, `stacked`, is one layer's weights with a
     leading axis. A scan of shared layers runs over each series of steps with the same weights.
     """
@@ -29,22 +30,23 @@ def run(
         step = jax.checkpoint(step)
 
     if stacked:
-        return _scan(lambda x, own: step(own[0], x, own[1]), x, (layers, keys), len(order))
+        return _scan(lambda x, own: step(own[0], x, own[1]), x, (layers, inputs), len(order))
     states = [x]
     if not scan:
         for i, layer in enumerate(order):
-            states.append(step(layers[str(layer)], states[-1], None if keys is None else keys[i]))
+            own = jax.tree.map(lambda leaf, i=i: leaf[i], inputs)
+            states.append(step(layers[str(layer)], states[-1], own))
         return states
     start = 0
     for layer, same in groupby(order):
         stop = start + len(list(same))
         weights = layers[str(layer)]
-        own_keys = None if keys is None else keys[start:stop]
+        own = jax.tree.map(lambda leaf, part=slice(start, stop): leaf[part], inputs)
 
-        def advance(x, key, weights=weights):
-            return step(weights, x, key)
+        def advance(x, own, weights=weights):
+            return step(weights, x, own)
 
-        states += _scan(advance, states[-1], own_keys, stop - start)[1:]
+        states += _scan(advance, states[-1], own, stop - start)[1:]
         start = stop
     return states
 

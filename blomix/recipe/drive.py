@@ -13,14 +13,18 @@ from blomix.recipe.progress import Progress
 from blomix.runs import finite
 
 
-def drive(fits: Sequence[Fit], recorder: Recorder, progress: Progress, together: bool = False):
+def drive(fits: Sequence[Fit], recorder: Recorder, progress: Progress, width: int = 1):
     """Runs methods in lockstep to their end.
 
-    All `fits` must be one method under several seeds: they yield the same phases with other lanes,
-    which are merged. With `together` the lanes of a phase advance in one compiled step.
+    All `fits` must be one method under several seeds (or rates, which lie in the state): they yield
+    the same phases with other lanes, and those lanes are merged. `width` lanes of a phase advance
+    in one compiled step, then the next `width`.
 
     Returns:
       What each fit returned; the steps and the gradient evaluations of one of them.
+
+    Raises:
+      ValueError: the fits yield different phases.
     """
     fitted: list[Fitted] = []
     sent: list = [None] * len(fits)
@@ -34,28 +38,46 @@ def drive(fits: Sequence[Fit], recorder: Recorder, progress: Progress, together:
                 fitted.append(stop.value)
         if not phases:
             return fitted, steps, gradients
-        width = len(phases[0].lanes)
-        gradients += width * phases[0].steps * phases[0].gradients
-        steps += width * phases[0].steps
-        results = run_phase(_merge(phases), recorder, progress, together)
-        sent = [results[i * width : (i + 1) * width] for i in range(len(phases))]
+        lanes = len(phases[0].lanes)
+        gradients += lanes * phases[0].steps * phases[0].gradients
+        steps += lanes * phases[0].steps
+        results = run_phase(_merge(phases), recorder, progress, width)
+        sent = [results[i * lanes : (i + 1) * lanes] for i in range(len(phases))]
 
 
-def run_phase(phase: Phase, recorder: Recorder, progress: Progress, together: bool = False) -> list:
+def account(fit: Fit) -> tuple[int, float]:
+    """Steps and gradient evaluations of a method, found by passing its phases without training."""
+    gradients, steps, results = 0.0, 0, None
+    while True:
+        try:
+            phase = fit.send(results)
+        except StopIteration:
+            return steps, gradients
+        steps += len(phase.lanes) * phase.steps
+        gradients += len(phase.lanes) * phase.steps * phase.gradients
+        results = [phase.result(lane()) for lane in phase.lanes]
+
+
+def run_phase(phase: Phase, recorder: Recorder, progress: Progress, width: int = 1) -> list:
     """Advances every lane of `phase` to its last step and returns the lanes' results."""
-    if not together or len(phase.lanes) == 1:
-        return [_run_lane(phase, lane, recorder, progress) for lane in range(len(phase.lanes))]
-    final = _run_lane(_stack(phase), 0, recorder, progress, width=len(phase.lanes))
-    return [jax.tree.map(lambda x, i=i: x[i], final) for i in range(len(phase.lanes))]
+    results = []
+    for first in range(0, len(phase.lanes), width):
+        lanes = range(first, min(first + width, len(phase.lanes)))
+        if len(lanes) == 1:
+            results.append(_run_lane(phase, first, recorder, progress))
+        else:
+            final = _run_lane(_stack(phase, lanes), first, recorder, progress, lanes)
+            results += [jax.tree.map(lambda x, i=i: x[i], final) for i in range(len(lanes))]
+    return results
 
 
 def _run_lane(
-    phase: Phase, lane: int, recorder: Recorder, progress: Progress, width: int | None = None
+    phase: Phase, lane: int, recorder: Recorder, progress: Progress, stacked: range | None = None
 ):
-    """One lane to its result, or `width` lanes stacked in one."""
+    """One lane to its result; `stacked` are the lanes that it is made of, if it is."""
     name = f"{phase.name}/{lane}"
     # The first step donates its state, whose leaves may be the shared weights themselves.
-    state = jax.tree.map(jnp.copy, phase.lanes[lane])
+    state = jax.tree.map(jnp.copy, phase.lanes[0 if stacked else lane]())
     start, restored = recorder.restore(name, state, jax.eval_shape(phase.result, state)) or (
         0,
         None,
@@ -72,7 +94,7 @@ def _run_lane(
             t, metrics = pending[0], jax.device_get(pending[1])
             if not all(np.isfinite(value).all() for value in metrics.values()):
                 finite.check(t, metrics, state, phase.rows(lane, t))
-            for record in _records(metrics, lane, width):
+            for record in _records(metrics, stacked or lane):
                 recorder.log({"phase": phase.name, "step": t} | record)
             pending = None
 
@@ -106,22 +128,24 @@ def _vmapped(step):
 
 def _merge(phases: list[Phase]) -> Phase:
     """One phase with the lanes of all: the lanes of the first, then of the second, and so on."""
-    first, width = phases[0], len(phases[0].lanes)
+    first, each = phases[0], len(phases[0].lanes)
+    for phase in phases:
+        if (phase.step, phase.steps, len(phase.lanes)) != (first.step, first.steps, each):
+            raise ValueError(f"phase {first.name}: these runs cannot advance in lockstep")
     return replace(
         first,
         lanes=[lane for phase in phases for lane in phase.lanes],
-        batch=lambda lane, t: phases[lane // width].batch(lane % width, t),
-        rows=lambda lane, t: phases[lane // width].rows(lane % width, t),
+        batch=lambda lane, t: phases[lane // each].batch(lane % each, t),
+        rows=lambda lane, t: phases[lane // each].rows(lane % each, t),
     )
 
 
-def _stack(phase: Phase) -> Phase:
-    """A phase of one lane whose leaves carry all lanes on a leading axis."""
-    lanes = range(len(phase.lanes))
+def _stack(phase: Phase, lanes: range) -> Phase:
+    """A phase of one lane whose leaves carry `lanes` on a leading axis."""
     return replace(
         phase,
         step=_vmapped(phase.step),
-        lanes=[jax.tree.map(lambda *x: jnp.stack(x), *phase.lanes)],
+        lanes=[lambda: jax.tree.map(lambda *x: jnp.stack(x), *(phase.lanes[i]() for i in lanes))],
         batch=lambda _, t: jax.tree.map(
             lambda *x: np.stack(x), *(phase.batch(i, t) for i in lanes)
         ),
@@ -130,11 +154,12 @@ def _stack(phase: Phase) -> Phase:
     )
 
 
-def compiled_memory(phase: Phase, together: bool = False) -> dict[str, int]:
+def compiled_memory(phase: Phase, width: int = 1) -> dict[str, int]:
     """Bytes of one step of `phase`, by the compiler's account."""
-    if together and len(phase.lanes) > 1:
-        phase = _stack(phase)
-    arguments = (phase.lanes[0], phase.shared, phase.batch(0, 0))
+    lanes = range(min(width, len(phase.lanes)))
+    if len(lanes) > 1:
+        phase = _stack(phase, lanes)
+    arguments = (phase.lanes[0](), phase.shared, phase.batch(0, 0))
     memory = _compiled(phase.step).lower(*arguments).compile().memory_analysis()
     return {
         "arguments": memory.argument_size_in_bytes,
@@ -143,11 +168,11 @@ def compiled_memory(phase: Phase, together: bool = False) -> dict[str, int]:
     }
 
 
-def _records(metrics: dict, lane: int, width: int | None) -> list[dict]:
+def _records(metrics: dict, lanes: int | range) -> list[dict]:
     """Metrics of one step as log records, one a lane."""
-    if width is None:
-        return [{"lane": lane} | {name: np.asarray(v).tolist() for name, v in metrics.items()}]
+    if isinstance(lanes, int):
+        return [{"lane": lanes} | {name: np.asarray(v).tolist() for name, v in metrics.items()}]
     return [
-        {"lane": lane} | {name: np.asarray(v)[lane].tolist() for name, v in metrics.items()}
-        for lane in range(width)
+        {"lane": lane} | {name: np.asarray(v)[i].tolist() for name, v in metrics.items()}
+        for i, lane in enumerate(lanes)
     ]

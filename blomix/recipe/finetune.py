@@ -107,7 +107,7 @@ def dry_run(
         "tokens": job.arrays["input_ids"].shape[1],
         "first_phase": phase.name,
         "steps": phase.steps * len(phase.lanes),
-        "memory_bytes": compiled_memory(phase, together),
+        "memory_bytes": compiled_memory(phase, recipe.lanes if together else 1),
     }
 
 
@@ -166,7 +166,8 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
 def fit(job: Job, recipe: Training, recorder, progress: Progress, together: bool):
     """Runs a method to its end; returns what it fitted and what that cost."""
     started = time.monotonic()
-    (fitted,), steps, gradients = drive([recipe.fit(job)], recorder, progress, together)
+    width = recipe.lanes if together else 1
+    (fitted,), steps, gradients = drive([recipe.fit(job)], recorder, progress, width)
     seconds = round(time.monotonic() - started, 3)
     return fitted, {"steps": steps, "gradient_evaluations": gradients, "seconds": seconds}
 

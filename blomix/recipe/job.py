@@ -92,13 +92,16 @@ def loss_of(model: "Model", regression: bool):
     """The loss of a model, one function object each so that equal steps compile once."""
 
     def loss(params, batch, key):
-        logits = model.logits(params, batch, key)
-        labels = batch["labels"]
-        if regression:
-            return jnp.mean((logits[:, 0] - labels) ** 2)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return task_loss(model.logits(params, batch, key), batch["labels"], regression)
 
     return loss
+
+
+def task_loss(logits: jax.Array, labels: jax.Array, regression: bool) -> jax.Array:
+    """Mean cross-entropy of integer labels, or mean squared error."""
+    if regression:
+        return jnp.mean((logits[:, 0] - labels) ** 2)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
 @lru_cache(maxsize=32)

@@ -19,7 +19,8 @@ class Phase:
     Attributes:
       name: checkpoints and log lines carry it, such as "search".
       step: pure. It may capture hyperparameters, never a lane's data: every lane runs this one.
-      lanes: the initial state of each lane.
+      lanes: for each lane, what makes its initial state: made when the lane is run, so that lanes
+        that wait take no memory.
       shared: what lanes share and no step changes (the pretrained weights).
       batch: `(lane, t) -> pytree of numpy arrays`, a function of its arguments alone.
       rows: `(lane, t) ->` digests of the examples in that batch, for messages.
@@ -30,7 +31,7 @@ class Phase:
 
     name: str
     step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, dict]]
-    lanes: list
+    lanes: list[Callable[[], PyTree]]
     shared: PyTree
     batch: Callable[[int, int], PyTree]
     rows: Callable[[int, int], list[str]]

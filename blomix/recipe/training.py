@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -10,14 +11,12 @@ import optax
 
 from blomix.recipe.checks import at_least, one_of, positive, within
 from blomix.recipe.job import Job
+from blomix.recipe.leaves import Leaves
+from blomix.recipe.optimization import adamw, scheduled, warmup_linear
 from blomix.recipe.phase import Fit, Fitted, Phase
 from blomix.recipe.probe import start_params
 
 PyTree = Any
-
-# Under Adam's square root: without it a zero gradient, such as an embedding row of a token that no
-# text has, gives an infinite derivative. It moves no update by a representable amount.
-EPS_ROOT = 1e-16
 
 
 class TrainState(NamedTuple):
@@ -28,7 +27,8 @@ class TrainState(NamedTuple):
       params: the trained weights.
       optimizer: the optimizer's state.
       key: typed PRNG key; the dropout key of a step is this one folded with `step`.
-      extra: what the objective needs beside them and training leaves alone (a fixed alpha).
+      extra: what else the objective needs and no gradient is taken of (a fixed alpha, a mask), or
+        what follows the weights (their moving average).
     """
 
     step: jax.Array
@@ -38,32 +38,57 @@ class TrainState(NamedTuple):
     extra: PyTree = None
 
 
+def as_trained(params: PyTree, extra: PyTree, pretrained: PyTree) -> PyTree:
+    return params
+
+
+def no_shares(extra: PyTree) -> dict[str, Any]:
+    return {}
+
+
+def unchanged(extra: PyTree, params: PyTree, step: jax.Array) -> PyTree:
+    return extra
+
+
 @dataclass(frozen=True)
 class Supervised:
     """A step of gradient descent on one objective, callable as a phase's step.
+
+    Steps of equal parts are equal and compile once, so the functions below should come from a
+    module or from a cache.
 
     Attributes:
       objective: `(params, extra, pretrained, batch, key) -> scalar`.
       optimizer: any optax transformation.
       weights: `(params, extra, pretrained) ->` the weights that are evaluated and exported.
+      shares: `extra ->` what `Fitted.shares` holds.
+      gradient: what takes an objective to the function that gives its value and the gradient to
+        descend along.
+      follow: `(extra, params, step) ->` the next `extra`, given the weights after step `step`.
+      cost: gradient evaluations a step.
     """
 
     objective: Callable[[PyTree, PyTree, PyTree, PyTree, jax.Array], jax.Array]
     optimizer: optax.GradientTransformation
-    weights: Callable[[PyTree, PyTree, PyTree], PyTree] = lambda params, extra, pretrained: params
+    weights: Callable[[PyTree, PyTree, PyTree], PyTree] = as_trained
+    shares: Callable[[PyTree], dict[str, Any]] = no_shares
+    gradient: Callable = jax.value_and_grad
+    follow: Callable[[PyTree, PyTree, jax.Array], PyTree] = unchanged
+    cost: float = 1.0
 
     def init(self, params: PyTree, key: jax.Array, extra: PyTree = None) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, self.optimizer.init(params), key, extra)
 
     def __call__(self, state: TrainState, pretrained: PyTree, batch: PyTree):
         key = jax.random.fold_in(state.key, state.step)
-        loss, gradient = jax.value_and_grad(self.objective)(
+        loss, gradient = self.gradient(self.objective)(
             state.params, state.extra, pretrained, batch, key
         )
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
+        extra = self.follow(state.extra, params, state.step)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-        return state._replace(step=state.step + 1, params=params, optimizer=optimizer), metrics
+        return TrainState(state.step + 1, params, optimizer, state.key, extra), metrics
 
 
 @dataclass(frozen=True)
@@ -102,41 +127,58 @@ class Training:
         if self.patience is not None:
             positive(self, "patience")
 
+    @property
+    def lanes(self) -> int:
+        """Most lanes of a phase."""
+        return 1
+
     def fit(self, job: Job) -> Fit:
         """AdamW over all the training examples, from the pretrained weights."""
-        step = Supervised(plain_objective(job), self.optimizer(job, self.total_steps(job)))
-        return Fitted((yield from self.train(job, step, start_params(job, self.head_init))))
+        start = start_params(job, self.head_init)
+        return (yield from self.train(job, self.step(job), start))
+
+    def step(self, job: Job) -> Supervised:
+        """The step of the finetuning phase."""
+        return Supervised(plain_objective(job.loss), self.optimizer(job, self.total_steps(job)))
 
     def total_steps(self, job: Job) -> int:
         return job.steps(self.epochs, self.batch_size)
 
     def optimizer(self, job: Job, steps: int) -> optax.GradientTransformation:
         """AdamW with warm-up, linear decay, clipping and no decay on biases and LayerNorm."""
-        schedule = warmup_linear(self.learning_rate, steps, self.warmup)
-        return adamw(job, schedule, self.weight_decay, self.clip)
+        rate = warmup_linear(self.learning_rate, steps, self.warmup)
+        return scheduled(self.direction(job), rate)
+
+    def direction(self, job: Job) -> optax.GradientTransformation:
+        """What `optimizer` descends along."""
+        return adamw(decayed(job), self.weight_decay, self.clip)
 
     def train(self, job: Job, step: Supervised, params: PyTree, extra: PyTree = None):
-        """Yields the finetuning phases; returns the dense weights of the last (or best) epoch."""
+        """Yields the finetuning phases; returns what the last (or the best) epoch gave."""
+
+        def fitted(params, extra) -> Fitted:
+            weights = jax.jit(step.weights)(params, extra, job.encoder.params)
+            return Fitted(weights, step.shares(extra))
+
         state = step.init(params, job.key("finetune"), extra)
         total = self.total_steps(job)
-        pretrained = job.encoder.params
-        weights = jax.jit(step.weights)
         if self.patience is None:
-            (params,) = yield self.phase(job, "finetune", step, state, 0, total)
-            return weights(params, extra, pretrained)
+            ((params, extra),) = yield self.phase(job, "finetune", step, state, 0, total)
+            return fitted(params, extra)
         per_epoch = job.steps(1, self.batch_size)
-        best, best_score, worse = params, -jnp.inf, 0
+        best, best_score, worse = fitted(params, extra), -jnp.inf, 0
         for first in range(0, total, per_epoch):
             count = min(per_epoch, total - first)
             phase = self.phase(job, f"finetune-{first}", step, state, first, count)
             (state,) = yield replace(phase, result=lambda state: state)
-            score = job.score(weights(state.params, extra, pretrained))
+            now = fitted(state.params, state.extra)
+            score = job.score(now.params)
             best, best_score, worse = (
-                (state.params, score, 0) if score > best_score else (best, best_score, worse + 1)
+                (now, score, 0) if score > best_score else (best, best_score, worse + 1)
             )
             if worse == self.patience:
                 break
-        return weights(best, extra, pretrained)
+        return best
 
     def phase(self, job: Job, name: str, step, state, first: int, steps: int) -> Phase:
         """Steps `first` to `first + steps` over all the training examples."""
@@ -147,39 +189,22 @@ class Training:
         return Phase(
             name=name,
             step=step,
-            lanes=[state],
+            lanes=[lambda: state],
             shared=job.encoder.params,
             batch=lambda lane, t: job.take(rows(lane, t)),
             rows=lambda lane, t: job.digests(rows(lane, t)),
             steps=steps,
-            result=lambda state: state.params,
+            gradients=step.cost,
+            result=lambda state: (state.params, state.extra),
         )
 
 
-def plain_objective(job: Job):
-    """The job's loss at the trained weights themselves."""
-    return lambda params, extra, pretrained, batch, key: job.loss(params, batch, key)
+def decayed(job: Job) -> Leaves:
+    """The leaves that weight decay is usual on."""
+    return Leaves.of(job.encoder.params, job.encoder.is_decayed)
 
 
-def warmup_linear(peak: float, steps: int, warmup: float) -> optax.Schedule:
-    """Linear from 0 to `peak` in the first `warmup` share of the steps, then linear to 0."""
-    rising = round(warmup * steps)
-    return optax.join_schedules(
-        [
-            optax.linear_schedule(peak / max(rising, 1), peak, max(rising - 1, 1)),
-            optax.linear_schedule(peak, 0.0, max(steps - rising, 1)),
-        ],
-        [rising],
-    )
-
-
-def adamw(job: Job, learning_rate: optax.ScalarOrSchedule, weight_decay: float, clip: float):
-    """`clip` by the global norm, then AdamW that decays what `Encoder.is_decayed` names."""
-
-    def decayed(params):
-        return jax.tree_util.tree_map_with_path(job.encoder.is_decayed, params)
-
-    return optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.adamw(learning_rate, eps_root=EPS_ROOT, weight_decay=weight_decay, mask=decayed),
-    )
+@lru_cache(maxsize=64)
+def plain_objective(loss: Callable):
+    """The loss at the trained weights themselves."""
+    return lambda params, extra, pretrained, batch, key: loss(params, batch, key)
