@@ -1,0 +1,62 @@
+"""HyPe: noise on the hidden states between layers."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar
+
+import jax
+
+from blomix.recipe.checks import at_least, one_of
+from blomix.recipe.job import Job, task_loss
+from blomix.recipe.training import Supervised, Training
+
+
+@dataclass(frozen=True)
+class Hype(Training):
+    """Adds random noise to the input of each layer while training.
+
+        h~_l = h_l + z_l,    z_l ~ N(0, scale^2) or U(-scale, scale)
+
+    Yuan, Yuan, Tan et al., "HyPe: Better pre-trained language model fine-tuning with hidden
+    representation perturbation", ACL 2023 (arXiv:2212.08853), section 3.
+
+    Cost: 1 gradient evaluation a step.
+
+    Attributes (besides those of `Training`):
+      scale: of the noise.
+      noise: "normal" or "uniform".
+    """
+
+    name: ClassVar[str] = "hype"
+
+    scale: float = 1e-5
+    noise: str = "normal"
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(self, 0, "scale")
+        one_of(self, "noise", "normal", "uniform")
+
+    def step(self, job: Job) -> Supervised:
+        encoder = job.encoder
+        objective = perturbed(encoder.model, encoder.regression, self.scale, self.noise)
+        return replace(super().step(job), objective=objective)
+
+
+def layer_noise(model, batch, key: jax.Array, scale: float, noise: str) -> jax.Array:
+    """Noise (layers, batch, tokens, hidden), one draw for each layer's input."""
+    shape = (len(model.architecture.layer_of_step), *batch["input_ids"].shape)
+    shape += (model.architecture.hidden_size,)
+    if noise == "normal":
+        return scale * jax.random.normal(key, shape)
+    return jax.random.uniform(key, shape, minval=-scale, maxval=scale)
+
+
+@lru_cache(maxsize=64)
+def perturbed(model, regression: bool, scale: float, noise: str):
+    def objective(params, extra, pretrained, batch, key):
+        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise)
+        logits = model.logits(params, batch, key, noise=z)
+        return task_loss(logits, batch["labels"], regression)
+
+    return objective

@@ -1,0 +1,31 @@
+"""Which leaves belong to which layer."""
+
+from typing import TYPE_CHECKING
+
+from blomix.errors import InputError
+from blomix.recipe.leaves import Leaves, joined
+
+if TYPE_CHECKING:
+    from blomix.encoders import Encoder
+
+
+def depth_of(encoder: "Encoder", path) -> int:
+    """0 for embeddings, 1, 2, ... for layers, one more than the last layer for what lies above."""
+    part = joined(path).split("/")[0]
+    if part == "embeddings":
+        return 0
+    if part != "layers":
+        return number_of_layers(encoder) + 1
+    layer = encoder.layer_of(path)
+    if layer is None:
+        raise InputError("expected an encoder with a leaf a layer; load it without scan_layers")
+    return layer + 1
+
+
+def number_of_layers(encoder: "Encoder") -> int:
+    return len(set(encoder.architecture.layer_of_step))
+
+
+def above(encoder: "Encoder", layers: int) -> Leaves:
+    """The leaves above the first `layers` layers."""
+    return Leaves.of(encoder.params, lambda path, leaf: depth_of(encoder, path) > max(layers, 0))

@@ -1,0 +1,43 @@
+"""Finetuning of some of the weights, the others as pretrained."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from blomix.recipe.job import Job
+from blomix.recipe.leaves import Leaves, put
+from blomix.recipe.phase import Fit
+from blomix.recipe.probe import start_params
+from blomix.recipe.training import Supervised, Training
+
+
+@dataclass(frozen=True)
+class Partial(Training):
+    """Plain finetuning of the leaves that a subclass names.
+
+    The trained weights hold these alone, by their joined path, so that no optimizer state is spent
+    on the others.
+    """
+
+    def trained(self, job: Job) -> Leaves:
+        raise NotImplementedError
+
+    def fit(self, job: Job) -> Fit:
+        start = self.trained(job).pick(start_params(job, self.head_init))
+        return (yield from self.train(job, self.step(job), start))
+
+    def step(self, job: Job) -> Supervised:
+        return replace(
+            super().step(job), objective=partial_objective(job.loss), weights=partial_weights
+        )
+
+
+def partial_weights(params, extra, pretrained):
+    return put(params, pretrained)
+
+
+@lru_cache(maxsize=64)
+def partial_objective(loss):
+    def objective(params, extra, pretrained, batch, key):
+        return loss(put(params, pretrained), batch, key)
+
+    return objective

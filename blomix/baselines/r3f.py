@@ -1,0 +1,63 @@
+"""R3F: predictions should not move when the embeddings move a little."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from blomix.baselines.divergence import symmetric_divergence
+from blomix.baselines.hype import layer_noise
+from blomix.recipe.checks import at_least, one_of
+from blomix.recipe.job import Job, task_loss
+from blomix.recipe.training import Supervised, Training
+
+
+@dataclass(frozen=True)
+class R3f(Training):
+    """Adds the divergence of the predictions with and without noise on the embeddings.
+
+        CE(f(x), y) + strength (KL(f(x) || f(x + z)) + KL(f(x + z) || f(x)))
+
+    z ~ N(0, scale^2) or U(-scale, scale). Aghajanyan, Shrivastava, Gupta et al., "Better
+    fine-tuning by reducing representational collapse", ICLR 2021 (arXiv:2008.03156). The noise is
+    added to the first layer's input, after the embeddings' LayerNorm; both passes share a dropout
+    mask, so that the noise alone tells them apart.
+
+    Cost: 2 gradient evaluations a step.
+
+    Attributes (besides those of `Training`):
+      strength: lambda of the paper.
+      scale: of the noise.
+      noise: "normal" or "uniform".
+    """
+
+    name: ClassVar[str] = "r3f"
+
+    strength: float = 1.0
+    scale: float = 1e-5
+    noise: str = "uniform"
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(self, 0, "strength", "scale")
+        one_of(self, "noise", "normal", "uniform")
+
+    def step(self, job: Job) -> Supervised:
+        encoder = job.encoder
+        objective = smooth(encoder.model, encoder.regression, self.strength, self.scale, self.noise)
+        return replace(super().step(job), objective=objective, cost=2.0)
+
+
+@lru_cache(maxsize=64)
+def smooth(model, regression: bool, strength: float, scale: float, noise: str):
+    def objective(params, extra, pretrained, batch, key):
+        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise)
+        first_alone = jnp.zeros_like(z).at[0].set(z[0])
+        clean = model.logits(params, batch, key)
+        noisy = model.logits(params, batch, key, noise=first_alone)
+        loss = task_loss(clean, batch["labels"], regression)
+        return loss + strength * symmetric_divergence(clean, noisy, regression)
+
+    return objective
