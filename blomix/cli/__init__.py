@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "score a finished run on labelled data",
     "predict": "label a file with a finished run",
     "export": "copy a finished run's model as a Hugging Face directory",
+    "bench": "run a study: a grid of tasks, sizes, methods and seeds",
     "doctor": "check the installation and the devices",
 }
 

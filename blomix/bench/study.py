@@ -1,0 +1,232 @@
+"""A study as its folder says it: study.toml and a TOML file a variant -> the grid's cells."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from blomix.errors import InputError
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task of a study: a folder below the data root, and how it is read.
+
+    Attributes:
+      folder: its name there.
+      train: the split that training examples are drawn from.
+      validation: the split that is scored; "holdout" draws the scored rows from the training file.
+      max_length: of a row, in tokens; every row is padded to it, so that seeds share shapes.
+      text, text_pair, label: columns, found by their names if left out.
+    """
+
+    name: str
+    folder: str
+    train: str = "train"
+    validation: str = "validation"
+    max_length: int = 128
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with settings.
+
+    Attributes:
+      method: its name in `blomix.baselines.METHODS`.
+      recipe: which settings the method blomix starts from.
+      settings: changes of the method's fields.
+      model: changes of the encoder's options, such as its pooling.
+      seeds: how many of the study's seeds it runs; None for all.
+      match: the variant whose cost decides this one's epochs.
+      match_by: "steps" or "gradients", gradient evaluations.
+      swept: the settings of this point of a sweep.
+    """
+
+    name: str
+    method: str
+    recipe: Literal["default", "paper", "released"] = "default"
+    settings: Settings = field(default_factory=dict)
+    model: Settings = field(default_factory=dict)
+    seeds: int | None = None
+    match: str | None = None
+    match_by: Literal["steps", "gradients"] = "steps"
+    swept: Settings = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Its name and the point of the sweep, fit for a file's name."""
+        return "@".join([self.name, *(f"{key}={value}" for key, value in self.swept.items())])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: `seed` draws head, folds, batches and masks, `subset_seed` the training examples."""
+
+    variant: Variant
+    task: TaskSpec
+    n: int
+    seed: int
+    subset_seed: int
+
+    @property
+    def path(self) -> Path:
+        """Where its result goes, below the folder of results."""
+        return Path(self.variant.label) / f"{self.task.name}-{self.n}-{self.seed}.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What study.toml says.
+
+    Attributes:
+      folder: where it lies.
+      tasks, sizes, variants: the grid.
+      seeds, subset_seeds: pairs; a cell has the i-th of both.
+      validation_rows: most rows that are scored, the first of the split.
+      against: variants that the summary compares all others with.
+    """
+
+    folder: Path
+    tasks: tuple[TaskSpec, ...]
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    subset_seeds: tuple[int, ...]
+    variants: dict[str, Variant]
+    points: tuple[Variant, ...]
+    validation_rows: int = 1000
+    against: tuple[str, ...] = ()
+
+    def cells(self) -> list[Cell]:
+        """The grid, variant by variant, longest task first."""
+        tasks = sorted(self.tasks, key=lambda task: -task.max_length)
+        pairs = list(zip(self.seeds, self.subset_seeds, strict=True))
+        return [
+            Cell(variant, task, n, *pair)
+            for variant in self.points
+            for task, n in product(tasks, self.sizes)
+            for pair in pairs[: variant.seeds]
+        ]
+
+
+_STUDY = {
+    "tasks": dict,
+    "sizes": list,
+    "seeds": list,
+    "subset_seeds": list,
+    "variants": list,
+    "from": str,
+    "settings": dict,
+    "model": dict,
+    "sweep": dict,
+    "chosen": str,
+    "validation_rows": int,
+    "against": list,
+}
+_VARIANT = {
+    "method": str,
+    "recipe": str,
+    "settings": dict,
+    "model": dict,
+    "seeds": int,
+    "match": str,
+    "match_by": str,
+}
+_TASK = {field.name: str for field in dataclasses.fields(TaskSpec)} | {"max_length": int}
+
+
+def read_study(folder: str | Path) -> Study:
+    """Reads a study's folder.
+
+    study.toml must have `sizes`, `seeds` and a table `[tasks.NAME]` a task. It may have
+
+    - `subset_seeds`: as many as seeds, and equal to them if left out;
+    - `variants`: names, in the order they run; all files of the folder if left out;
+    - `from`: the folder with the variants' files, if not its own;
+    - `[settings]`, `[model]`: for all variants, under their own;
+    - `[sweep]`: a list of values a setting; every variant runs at every point;
+    - `chosen`: a file with a table of settings a variant, over its own: the outcome of a sweep;
+    - `validation_rows`, `against`: see `Study`.
+
+    Raises:
+      InputError: a file that is missing or not TOML, an entry that is unknown or of another type.
+    """
+    folder = Path(folder)
+    where = folder / "study.toml"
+    table = _read(where, _STUDY)
+    for name in ("tasks", "sizes", "seeds"):
+        if not table.get(name):
+            raise InputError(f"{where}: expected an entry {name!r} that is not empty")
+    source = folder / table.get("from", ".")
+    names = table.get("variants") or sorted(
+        path.stem for path in source.glob("*.toml") if path.stem not in ("study", "chosen")
+    )
+    chosen = _read(folder / table["chosen"]) if "chosen" in table else {}
+    shared = table.get("settings", {}), table.get("model", {})
+    variants = {name: _variant(source / f"{name}.toml", shared, chosen) for name in names}
+    for variant in variants.values():
+        if variant.match is not None and variant.match not in variants:
+            raise InputError(f"{variant.name}: no variant {variant.match!r} to match")
+    sweep = table.get("sweep", {})
+    points = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
+    seeds = tuple(table["seeds"])
+    subset_seeds = tuple(table.get("subset_seeds", seeds))
+    if len(seeds) != len(subset_seeds) or len(set(seeds)) < len(seeds):
+        raise InputError(f"{where}: expected distinct seeds, and as many subset_seeds")
+    return Study(
+        folder=folder,
+        tasks=tuple(_task(name, entry, where) for name, entry in table["tasks"].items()),
+        sizes=tuple(table["sizes"]),
+        seeds=seeds,
+        subset_seeds=subset_seeds,
+        variants=variants,
+        points=tuple(
+            dataclasses.replace(variant, swept=point)
+            for variant in variants.values()
+            for point in points
+        ),
+        validation_rows=table.get("validation_rows", 1000),
+        against=tuple(table.get("against", ())),
+    )
+
+
+def _variant(path: Path, shared: tuple[Settings, Settings], chosen: Mapping) -> Variant:
+    table = _read(path, _VARIANT)
+    if "method" not in table:
+        raise InputError(f"{path}: expected an entry 'method'")
+    settings, model = shared
+    table["settings"] = settings | table.get("settings", {}) | chosen.get(path.stem, {})
+    table["model"] = model | table.get("model", {})
+    return Variant(path.stem, **table)
+
+
+def _task(name: str, entry: Mapping, where: Path) -> TaskSpec:
+    _check(entry, _TASK, f"{where}: tasks.{name}")
+    return TaskSpec(**{"name": name, "folder": name} | dict(entry))
+
+
+def _read(path: Path, types: Mapping[str, type] | None = None) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: expected TOML: {error}") from None
+    if types is not None:
+        _check(table, types, str(path))
+    return table
+
+
+def _check(table: Mapping, types: Mapping[str, type], where: str) -> None:
+    for name, value in table.items():
+        if name not in types:
+            raise InputError(f"{where}: no entry {name!r}; there are {', '.join(types)}")
+        if not isinstance(value, types[name]):
+            raise InputError(f"{where}: {name}: expected {types[name].__name__}, found {value!r}")

@@ -1,0 +1,171 @@
+"""Studies through the command line."""
+
+import fcntl
+
+import pytest
+
+from tests.bench.conftest import STUDY, cells
+
+NUMBERS = (
+    "score",
+    "metrics",
+    "steps",
+    "gradient_evaluations",
+    "majority_score",
+    "digests",
+    "facts",
+)
+
+
+def test_a_grid_is_run_skipped_and_rerun_to_the_bit(study, bench):
+    folder = study(plain='method = "plain"', soup='method = "soup"\nsettings = {folds = 2}')
+    assert bench(folder, "--width", 2) == {"cells": 8, "finished": 8, "failed": 0}
+    first = cells(folder)
+    assert len(first) == 8
+    record = first["plain/films-12-1.json"]
+    assert record["seed"] == 1
+    assert record["subset_seed"] == 11
+    assert record["n"] == 12
+    assert record["metric"] == "accuracy"
+    assert 0 <= record["score"] <= 1
+    assert record["steps"] == record["gradient_evaluations"] == 3
+    assert record["scored_rows"] == 8
+    assert record["config"]["width"] == 2
+    assert record["environment"]["versions"]["jax"]
+    # A run at the same folder touches nothing; a cell that is deleted comes back the same.
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    bench(folder, "--width", 2)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")} == stamps
+    (folder / "results" / "soup" / "films-12-2.json").unlink()
+    bench(folder, "--width", 2)
+    again = cells(folder)
+    for path, record in first.items():
+        assert [again[path][name] for name in NUMBERS] == [record[name] for name in NUMBERS], path
+
+
+def test_seeds_of_subset_and_start_are_separate(study, bench):
+    text = STUDY.replace("subset_seeds = [11, 12]", "subset_seeds = [11, 11]")
+    folder = study(text)
+    bench(folder, "--select", "plain/films/*")
+    one, two = cells(folder).values()
+    assert one["digests"] == two["digests"]
+    assert one["metrics"]["ece"] != two["metrics"]["ece"]
+
+
+def test_a_changed_setting_runs_its_cells_again(study, bench):
+    folder = study(STUDY.replace("seeds = [1, 2]\nsubset_seeds = [11, 12]", "seeds = [1]"))
+    bench(folder, "--select", "*/films/*")
+    study(
+        STUDY.replace("seeds = [1, 2]\nsubset_seeds = [11, 12]", "seeds = [1]"),
+        plain='method = "plain"\n[settings]\nepochs = 2',
+    )
+    bench(folder, "--select", "*/films/*")
+    (record,) = cells(folder).values()
+    assert record["steps"] == 6
+
+
+def test_a_failure_is_recorded_counted_and_tried_again_on_demand(study, bench):
+    broken = 'method = "lora"\n[settings]\nmatrices = "no such"'
+    folder = study(plain='method = "plain"', broken=broken)
+    found = bench(folder, "--select", "*/films/12", "--width", 2)
+    assert found == {"cells": 4, "finished": 2, "failed": 2}
+    record = cells(folder)["broken/films-12-1.json"]
+    assert "no such" in record["error"]
+    assert record["score"] is None
+    assert record["majority_score"] > 0
+    assert bench(folder, "--summarize")["failed"] == 2
+    study(plain='method = "plain"', broken='method = "lora"')
+    assert bench(folder, "--select", "*/films/12", "--retry")["failed"] == 0
+
+
+def test_matched_variants_take_as_many_steps_or_gradients(study, bench):
+    folder = study(
+        paper='method = "blomix"\nrecipe = "paper"\n[settings]\nfolds = 2\nsearch_epochs = 1',
+        steps='method = "plain"\nmatch = "paper"',
+        gradients='method = "plain"\nmatch = "paper"\nmatch_by = "gradients"',
+    )
+    bench(folder, "--select", "*/films/*")
+    found = cells(folder)
+    paper = found["paper/films-12-1.json"]
+    assert found["steps/films-12-1.json"]["steps"] == paper["steps"] == 2 * 2 + 3
+    matched = found["gradients/films-12-1.json"]
+    assert matched["gradient_evaluations"] == paper["gradient_evaluations"] == 4 * 5 + 3
+    assert paper["facts"]["mean_share"] > 0.9
+
+
+def test_a_sweep_runs_every_point_and_its_outcome_can_be_chosen(study, bench):
+    text = STUDY + "[sweep]\nlearning_rate = [1e-3, 1e-2]\n"
+    folder = study(text)
+    assert bench(folder, "--select", "*/films/*", "--width", 4)["finished"] == 4
+    found = cells(folder)
+    assert set(found) == {
+        f"plain@learning_rate={rate}/films-12-{seed}.json"
+        for rate in ("0.001", "0.01")
+        for seed in (1, 2)
+    }
+    assert found["plain@learning_rate=0.01/films-12-1.json"]["cells"] == 4
+    (folder / "chosen.toml").write_text("[plain]\nlearning_rate = 5e-3\n")
+    study('chosen = "chosen.toml"\n' + STUDY)
+    bench(folder, "--select", "plain/films/*")
+    config = cells(folder)["plain/films-12-1.json"]["config"]
+    assert config["method"]["learning_rate"] == 5e-3
+
+
+def test_shards_divide_the_grid(study, bench):
+    folder = study(a='method = "plain"', b='method = "probe"')
+    one = bench(folder, "--shard", "1/2")
+    assert one == {"cells": 4, "finished": 4, "failed": 0}
+    assert {path.split("/")[0] for path in cells(folder)} == {"a"}
+    bench(folder, "--shard", "2/2")
+    assert len(cells(folder)) == 8
+
+
+def test_what_another_process_works_on_is_left_to_it(study, bench):
+    folder = study(a='method = "probe"', b='method = "probe"')
+    (folder / "results" / ".locks").mkdir(parents=True)
+    with open(folder / "results" / ".locks" / "a-16", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        bench(folder)
+        assert {path.split("/")[0] for path in cells(folder)} == {"b"}
+    bench(folder)
+    assert len(cells(folder)) == 8
+
+
+def test_the_summary_has_tables_and_figures(study, bench):
+    folder = study(plain='method = "plain"', probe='method = "probe"')
+    bench(folder, "--width", 4)
+    assert bench(folder, "--summarize")["cells"] == 8
+    text = (folder / "results.md").read_text()
+    assert "Paired gain over plain" in text
+    assert "probe" in (folder / "results.csv").read_text()
+    assert (folder / "spread.svg").read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("text", "variant", "message"),
+    [
+        ("sizes = [4]", 'method = "plain"', "'tasks'"),
+        (STUDY, 'method = "plane"', "no method 'plane'"),
+        (STUDY, 'method = "plain"\nspeed = 3', "no entry 'speed'"),
+        (STUDY, 'method = "plain"\n[settings]\nspeed = 3', "no setting 'speed'"),
+        (STUDY, 'method = "plain"\nmatch = "none"', "no variant 'none'"),
+        (STUDY, "method = ", "expected TOML"),
+        (STUDY + "[tasks.films2]\nlength = 3", 'method = "plain"', "no entry 'length'"),
+        (STUDY.replace("[11, 12]", "[11]"), 'method = "plain"', "subset_seeds"),
+        (STUDY.replace("[12]", "[1000]"), 'method = "plain"', "1000"),
+    ],
+)
+def test_mistakes_take_one_line(text, variant, message, study, blomix, tiny_model, data_root):
+    folder = study(text, plain=variant)
+    code, _, err = blomix("bench", folder, "--model", tiny_model, "--data", data_root)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])
+def test_a_shard_is_part_of_a_whole(shard, study, blomix):
+    code, _, err = blomix("bench", study(), "--model", "x", "--shard", shard)
+    assert code == 2
+    assert "--shard" in err
