@@ -45,7 +45,7 @@ def open_run(
       InputError: the directory is another's (the differences are listed), in use by another
         process, or cannot be written.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # Orbax takes no other
     with files.storage(path, "open the run directory"):
         path.mkdir(parents=True, exist_ok=True)
         identity.refuse_foreign(path)
