@@ -8,13 +8,15 @@ step's name was complete once; whether it still is, the manifest tells.
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blomix.runs import files, manifest
+from blomix.runs import arrays, files, manifest
 
 FINAL = "final"
+SAVE = "save (the checkpoints before it are kept)"
 _KEPT = 2  # of the phase at work; a finished phase needs its final one alone
 _PHASE = re.compile(r"[a-z][a-z0-9_-]{0,63}(/([a-z][a-z0-9_-]{0,63}|[0-9]{1,6}))?")
 _NAME = re.compile(rf"[0-9]{{8,}}|{FINAL}")
@@ -72,6 +74,10 @@ class Store:
         root.mkdir(exist_ok=True)
         for left_behind in root.rglob(f"{files.TEMPORARY}*"):
             shutil.rmtree(left_behind, ignore_errors=True)
+        last = max((checkpoint.sequence() or 0 for checkpoint in self.all()), default=0)
+        self._sequence = last + 1
+        self._pending: Future | None = None
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
     def all(self) -> Iterator[Checkpoint]:
         for path in sorted(self.root.rglob("*")):
@@ -87,26 +93,56 @@ class Store:
     def at(self, phase: str, step: int, final: bool) -> Checkpoint:
         return Checkpoint(self.root / phase / name(step, final), phase)
 
-    def next_sequence(self) -> int:
-        return 1 + max((checkpoint.sequence() or 0 for checkpoint in self.all()), default=0)
+    def save(self, target: Checkpoint, state: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """Start to write `state` as `target`, after the save before it; returns the full facts."""
+        self.wait()
+        facts = facts | {
+            "phase": target.phase,
+            "final": target.final,
+            "sequence": self._sequence,
+            "leaves": arrays.describe(state),
+        }
+        temporary = (
+            self.root / f"{files.TEMPORARY}{target.phase.replace('/', '.')}.{target.path.name}"
+        )
+        with files.storage(target.path, SAVE):
+            try:
+                temporary.mkdir()
+                written = arrays.save(temporary, state)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        self._sequence += 1
+        self._pending = self._worker.submit(self._commit, temporary, written, target, facts)
+        return facts
 
-    def commit(
-        self, target: Checkpoint, written: Callable[[], object], facts: dict[str, Any]
+    def _commit(
+        self,
+        temporary: Path,
+        written: Callable[[], object],
+        target: Checkpoint,
+        facts: dict[str, Any],
     ) -> None:
-        """Wait till its temporary directory is `written`, seal that, give it its name."""
-        temporary = self.temporary(target)
-        try:
-            written()
-            manifest.write(temporary, facts)
-            target.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.rename(target.path)
-            files.sync(target.path.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self._prune(target.phase)
+        """Wait till the files are written, seal them, give the directory its name."""
+        with files.storage(target.path, SAVE):
+            try:
+                written()
+                manifest.write(temporary, facts)
+                target.path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.rename(target.path)
+                files.sync(target.path.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            self._prune(target.phase)
 
-    def temporary(self, target: Checkpoint) -> Path:
-        return self.root / f"{files.TEMPORARY}{target.phase.replace('/', '.')}.{target.path.name}"
+    def wait(self) -> None:
+        """Block till the save at work has ended; raises InputError if it failed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        self._worker.shutdown()
 
     def discard_after(self, sequence: int) -> list[Checkpoint]:
         """Delete, and return, every checkpoint saved later than that one."""

@@ -8,23 +8,20 @@ that of an uninterrupted run bit for bit, on the same versions and the same kind
 """
 
 import os
-import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from blomix.errors import InputError
 from blomix.runs import arrays, environment, files, finite, identity, manifest
-from blomix.runs.checkpoints import Checkpoint, Store, check_phase
+from blomix.runs.audit import Audit
+from blomix.runs.checkpoints import SAVE, Checkpoint, Store, check_phase
 from blomix.runs.lock import Lock
 from blomix.runs.metrics import Metrics, Position
 from blomix.runs.signals import Interrupted, Signals
 
 PyTree = Any
-_SAVE = "save (the checkpoints before it are kept)"
 
 
 def open_run(
@@ -74,7 +71,7 @@ class Run:
     ):
         self.path = path
         self._lock = lock
-        self._since = self._saved = time.monotonic()
+        self._since = self._saved_at = time.monotonic()
         self._every = checkpoint_every
         self._seconds_before = 0.0
         now = environment.describe()
@@ -85,15 +82,13 @@ class Run:
             identity.begin(path, config, digests, now)
         self._store = Store(path / "checkpoints")
         self._metrics = Metrics(path / "metrics.jsonl")
-        self._audit("resumed" if resumed else "begun", pid=os.getpid())
+        self._audit = Audit(path / "audit.jsonl")
+        self._audit.note("resumed" if resumed else "begun", pid=os.getpid())
         for change in identity.environment_changes(path, now):
-            self._tell("the result need not be bit for bit that of an unbroken run", change=change)
-        self._sequence = self._store.next_sequence()
+            self._audit.warn(f"{change}: the result may differ from an unbroken run's in rounding")
         self._finished: dict[str, Any] = {"sequence": 0, "metrics": Position()._asdict()}
         self._done: set[str] = set()
         self._phase: str | None = None
-        self._pending: Future | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._signals = Signals()
 
     def __enter__(self) -> "Run":
@@ -115,7 +110,7 @@ class Run:
     @property
     def due(self) -> bool:
         """Whether the last save is long enough ago for another."""
-        return time.monotonic() - self._saved >= self._every
+        return time.monotonic() - self._saved_at >= self._every
 
     @property
     def elapsed(self) -> float:
@@ -153,7 +148,13 @@ class Run:
         finite.check(step, {}, state)  # or the last good state could be pushed out by bad ones
         target = self._store.at(phase, step, final)
         if not target.path.exists():  # saved at this very step already: the same state
-            self._start(target, step, state)
+            self._require_directory()
+            with files.storage(target.path, SAVE):
+                position = self._metrics.sync()
+            facts = {"step": step, "seconds": self.elapsed, "metrics": position._asdict()}
+            saved = self._store.save(target, state, facts)
+            self._finished = saved if final else self._finished
+            self._saved_at = time.monotonic()
         if final:
             self._done.add(phase)
             self._phase = None
@@ -186,7 +187,7 @@ class Run:
                 try:
                     facts = self._verified(checkpoint)
                 except manifest.Damaged as error:
-                    self._tell(f"{error}; going back to the one before it")
+                    self._audit.warn(f"{error}; going back to the one before it")
                     files.remove(checkpoint.path)
                     continue
                 wanted = like_final if checkpoint.final and like_final is not None else like
@@ -202,7 +203,7 @@ class Run:
             return
         self.save(phase, step, state)
         self.wait()
-        self._audit("interrupted", phase=phase, step=step, code=self._signals.code)
+        self._audit.note("interrupted", phase=phase, step=step, code=self._signals.code)
         raise Interrupted(self._signals.code)
 
     def write_json(self, name: str, value: Any) -> None:
@@ -224,55 +225,18 @@ class Run:
 
     def wait(self) -> None:
         """Block till the save at work is on disk; raises InputError if it failed."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        self._store.wait()
 
     def close(self) -> None:
         """Wait for the save at work, then let go of the directory and of the signals."""
         try:
             self.wait()
         finally:
-            self._worker.shutdown()
+            self._store.close()
             self._signals.close()
             with files.storage(self.path, "write metrics.jsonl in"):
                 self._metrics.close()
             self._lock.release()
-
-    def _start(self, target: Checkpoint, step: int, state: PyTree) -> None:
-        if not self._lock.held():
-            raise InputError(
-                f"{self.path} was deleted or replaced while the run was at work: "
-                "nothing can be saved there; run the same command again"
-            )
-        with files.storage(target.path, _SAVE):
-            facts = {
-                "phase": target.phase,
-                "step": step,
-                "final": target.final,
-                "sequence": self._sequence,
-                "metrics": self._metrics.sync()._asdict(),
-                "seconds": self.elapsed,
-                "leaves": arrays.describe(state),
-            }
-            temporary = self._store.temporary(target)
-            try:
-                temporary.mkdir()
-                written = arrays.save(temporary, state)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
-        if target.final:
-            self._finished = facts
-        self._sequence += 1
-        self._saved = time.monotonic()
-        self._pending = self._worker.submit(self._commit, target, written, facts)
-
-    def _commit(
-        self, target: Checkpoint, written: Callable[[], object], facts: dict[str, Any]
-    ) -> None:
-        with files.storage(target.path, _SAVE):
-            self._store.commit(target, written, facts)
 
     def _verified(self, checkpoint: Checkpoint) -> dict[str, Any]:
         facts = checkpoint.verify()
@@ -291,29 +255,22 @@ class Run:
             self._phase = None
         else:
             self._rewind(facts)
-        self._audit("restored", phase=checkpoint.phase, step=facts["step"])
+        self._audit.note("restored", phase=checkpoint.phase, step=facts["step"])
 
     def _rewind(self, facts: dict[str, Any]) -> None:
         for dropped in self._store.discard_after(facts["sequence"]):
-            self._audit("dropped", phase=dropped.phase, name=dropped.path.name)
+            self._audit.note("dropped", phase=dropped.phase, name=dropped.path.name)
         self._metrics.rewind(Position(**facts["metrics"]))
+
+    def _require_directory(self) -> None:
+        if not self._lock.held():
+            raise InputError(
+                f"{self.path} was deleted or replaced while the run was at work: "
+                "nothing can be saved there; run the same command again"
+            )
 
     def _require(self, phase: str | None) -> None:
         if phase is None or phase != self._phase:
             raise RuntimeError(
                 f"phase {phase!r} is not open: call restore() first; open is {self._phase!r}"
             )
-
-    def _tell(self, message: str, **facts: Any) -> None:
-        details = "".join(f" ({value})" for value in facts.values())
-        print(f"warning: {message}{details}", file=sys.stderr, flush=True)
-        self._audit("warning", message=message, **facts)
-
-    def _audit(self, event: str, **facts: Any) -> None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line = files.json_line({"time": stamp, "event": event, **facts})
-        with (
-            files.storage(self.path, "write audit.jsonl in"),
-            open(self.path / "audit.jsonl", "a", encoding="utf-8") as file,
-        ):
-            file.write(line + "\n")

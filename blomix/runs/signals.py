@@ -15,6 +15,9 @@ class Interrupted(SystemExit):
     def __init__(self, code: int):
         super().__init__(code)
 
+    def __str__(self) -> str:
+        return "stopped and saved; the same command continues from here"
+
 
 class Signals:
     """Listens from its creation to `close()`; outside of the main thread it hears nothing."""
