@@ -10,7 +10,8 @@ class Architecture:
     """What a family reads from its `config.json`: sizes in units, rates in [0, 1).
 
     `layer_of_step[i]` is the layer whose weights step i of the stack uses: `0, 1, 2, ...` unless
-    layers are shared. `project_embeddings` puts a linear layer after the embeddings;
+    layers are shared. `position_table` is False where positions enter in the layers alone;
+    `project_embeddings` puts a linear layer after the embeddings;
     `positions_skip_padding` counts real tokens alone, from `pad_token_id + 1` on.
     """
 
@@ -26,6 +27,7 @@ class Architecture:
     norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int = 0
+    position_table: bool = True
     positions_skip_padding: bool = False
     project_embeddings: bool = False
     pooler_activation: str = "tanh"

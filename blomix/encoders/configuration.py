@@ -119,6 +119,14 @@ class ConfigReader:
             raise self._wrong(name, f"one of {', '.join(allowed)}", value)
         return value
 
+    def names(self, name: str) -> set[str]:
+        """A set of names, written as a list or joined by "|"; empty where there is none."""
+        value = self._get(name, ())
+        parts = value.split("|") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
+            raise self._wrong(name, "a list of names", value)
+        return {part.strip().lower() for part in parts}
+
     def must_be(self, name: str, value: Any, why: str) -> None:
         """Refuses a config whose entry is present and differs from the only supported value."""
         found = self.config.get(name, value)

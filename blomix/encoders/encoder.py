@@ -270,7 +270,7 @@ def _in_order(params: Params, stored: tuple[str, ...] | None, names: tuple[str, 
 
 def _unused_pooler(model: Model, family: Family, checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """The pooler that the chosen pooling passes by: torch's bare encoder still has it."""
-    if model.pooling == "pooler":
+    if model.pooling == "pooler" or family.keys["pooler"].startswith("pooler."):
         return {}
     bare = {name.removeprefix(family.prefix): name for name in checkpoint.names}
     return {

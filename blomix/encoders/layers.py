@@ -1,6 +1,7 @@
 """The Linen modules that the families share: a table, embeddings, a transformer layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -77,16 +78,22 @@ class Embeddings(nn.Module):
         a, options = self.architecture, self.options
         ids = batch["input_ids"]
         x = self.table(a.vocab_size, "token")(ids)
-        x += self.table(a.max_positions, "position")(self.positions(ids))
+        if a.position_table:
+            x += self.table(a.max_positions, "position")(self.positions(ids))
         if a.type_vocab_size:
             types = batch.get("token_type_ids", jnp.zeros_like(ids))
             x += self.table(a.type_vocab_size, "token_type")(types)
-        x = dropout(layer_norm("norm", a, options)(x), a.dropout.embedding, key)
+        x = self.blank(layer_norm("norm", a, options)(x), batch)
+        x = dropout(x, a.dropout.embedding, key)
         if a.project_embeddings:
             x = dense(a.hidden_size, "projection", options)(x)
         return x, self.context(batch)
 
-    def context(self, batch: dict[str, jax.Array]) -> jax.Array:
+    def blank(self, x: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+        """What becomes of padding: here nothing, it is masked in every layer."""
+        return x
+
+    def context(self, batch: dict[str, jax.Array]) -> Any:
         """Additive attention scores (B, 1, 1, S): 0 where attended, else the lowest number.
 
         Finite, so that a row of padding alone gives a uniform average and never NaN.
@@ -125,20 +132,27 @@ class Block(nn.Module):
     options: Options
 
     @nn.compact
-    def __call__(self, x: jax.Array, bias: jax.Array, key: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, context: Any, key: jax.Array | None) -> jax.Array:
         a, options = self.architecture, self.options
         keys = split(key, 3)
-
-        def heads(name: str) -> jax.Array:
-            flat = dense(a.hidden_size, name, options)(x)
-            return flat.reshape(*flat.shape[:-1], a.num_heads, -1)
-
-        query, key_, value = heads("query"), heads("key"), heads("value")
-        mixed = attend(query, key_, value, bias, a.dropout.attention, keys[0], options)
-        out = dense(a.hidden_size, "attention_output", options)(mixed.reshape(x.shape))
+        out = self.attention(x, context, keys[0]).reshape(x.shape)
+        out = dense(a.hidden_size, "attention_output", options)(out)
         out = dropout(out, a.dropout.attention_output, keys[1])
         x = layer_norm("attention_norm", a, options)(x + out)
         out = dense(a.intermediate_size, "feed_forward_in", options)(x)
         out = dense(a.hidden_size, "feed_forward_out", options)(ACTIVATIONS[a.activation](out))
         out = dropout(out, a.dropout.feed_forward, keys[2])
         return layer_norm("feed_forward_norm", a, options)(x + out)
+
+    def attention(self, x: jax.Array, context: Any, key: jax.Array | None) -> jax.Array:
+        """(B, S, heads, size) from a hidden state; `context` is the additive scores."""
+        query, key_, value = (self.heads(name)(x) for name in ("query", "key", "value"))
+        return attend(
+            query, key_, value, context, self.architecture.dropout.attention, key, self.options
+        )
+
+    def heads(self, name: str) -> Callable[[jax.Array], jax.Array]:
+        """The linear layer of that name, its output split into heads."""
+        a = self.architecture
+        linear = dense(a.hidden_size, name, self.options)
+        return lambda x: linear(x).reshape(*x.shape[:-1], a.num_heads, -1)

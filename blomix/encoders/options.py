@@ -13,9 +13,13 @@ POOLINGS = ("pooler", "cls", "mean")
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout rates by place: each is the share of elements that are zeroed, in [0, 1)."""
+    """Dropout rates by place: each is the share of elements that are zeroed, in [0, 1).
+
+    `relative` is on DeBERTa's relative embeddings, in each layer.
+    """
 
     embedding: float = 0.0
+    relative: float = 0.0
     attention: float = 0.0
     attention_output: float = 0.0
     feed_forward: float = 0.0

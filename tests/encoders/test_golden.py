@@ -38,6 +38,34 @@ def batch(expected):
     }
 
 
+@pytest.fixture(scope="module")
+def compute(encoder, expected, batch):
+    """Everything there is to compare, as one compiled function of the weights."""
+    labels = jnp.asarray(expected["labels"])
+
+    def loss(params):
+        logits = encoder.apply(params, batch)
+        if encoder.num_labels == 1:
+            return jnp.mean((logits[:, 0] - labels) ** 2), logits
+        scores = jax.nn.log_softmax(logits)
+        return -jnp.mean(scores[jnp.arange(len(labels)), labels]), logits
+
+    @jax.jit
+    def everything(params):
+        (value, logits), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        states = encoder.hidden_states(params, batch)
+        pooled = encoder.pooled(params, batch)
+        return {
+            "loss": value,
+            "logits": logits,
+            "gradient": gradient,
+            "pooled": pooled,
+            "states": states,
+        }
+
+    return everything
+
+
 def close(found, wanted):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
@@ -47,12 +75,12 @@ def test_every_family_has_a_fixture():
     assert kinds == set(FAMILIES)
 
 
-def test_numbers_equal_torch(encoder, expected, batch):
-    close(encoder.apply(encoder.params, batch), expected["logits"])
-    close(encoder.pooled(encoder.params, batch), expected["pooled"])
-    states = encoder.hidden_states(encoder.params, batch)
-    assert len(states) == sum(key.startswith("hidden_") for key in expected)
-    for i, state in enumerate(states):
+def test_numbers_equal_torch(encoder, compute, expected):
+    found = compute(encoder.params)
+    close(found["logits"], expected["logits"])
+    close(found["pooled"], expected["pooled"])
+    assert len(found["states"]) == sum(key.startswith("hidden_") for key in expected)
+    for i, state in enumerate(found["states"]):
         close(state, expected[f"hidden_{i}"])
 
 
@@ -61,31 +89,23 @@ def test_numbers_do_not_depend_on_how_they_are_computed(name, expected, batch):
     close(jax.jit(other.apply)(other.params, batch), expected["logits"])
 
 
-def test_gradient_equals_torch(encoder, expected, batch):
-    labels = jnp.asarray(expected["labels"])
-
-    def loss(params):
-        logits = encoder.apply(params, batch)
-        if encoder.num_labels == 1:
-            return jnp.mean((logits[:, 0] - labels) ** 2)
-        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(encoder.params)
-    np.testing.assert_allclose(value, expected["loss"], rtol=1e-5)
-    found = {}
-    for entry in entries(gradient, encoder.family.keys):
-        leaf = gradient
+def test_gradient_equals_torch(encoder, compute, expected):
+    found = compute(encoder.params)
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
+    gradient = {}
+    for entry in entries(found["gradient"], encoder.family.keys):
+        leaf = found["gradient"]
         for step in entry.path:
             leaf = leaf[step]
-        found |= entry.to_torch(leaf)
+        gradient |= entry.to_torch(leaf)
     wanted = {
         key.removeprefix("gradient "): leaf
         for key, leaf in expected.items()
         if key.startswith("gradient ")
     }
-    assert wanted.keys() <= found.keys()
+    assert wanted.keys() <= gradient.keys()
     for key, leaf in wanted.items():
-        error = np.linalg.norm(found[key] - leaf)
+        error = np.linalg.norm(gradient[key] - leaf)
         # A gradient that is 0 in exact arithmetic (a key's bias) is rounding noise in both.
         assert error <= 1e-4 * np.linalg.norm(leaf) + 1e-7, key
 
@@ -101,7 +121,7 @@ def test_round_trip_keeps_every_byte(name, encoder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_export_loads_in_torch(encoder, expected, batch, tmp_path):
+def test_export_loads_in_torch(encoder, compute, batch, tmp_path):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForSequenceClassification
 
@@ -113,6 +133,7 @@ def test_export_loads_in_torch(encoder, expected, batch, tmp_path):
     assert not any(notes.values()), notes
     with torch.no_grad():
         logits = model(**{k: torch.tensor(v).long() for k, v in batch.items()}).logits
-    np.testing.assert_allclose(encoder.apply(params, batch), logits.numpy(), atol=2e-5)
+    ours = compute(params)["logits"]
+    close(ours, logits.numpy())
     again = Encoder.from_pretrained(tmp_path / "model")
-    np.testing.assert_array_equal(again.apply(again.params, batch), encoder.apply(params, batch))
+    np.testing.assert_array_equal(compute(again.params)["logits"], ours)

@@ -5,6 +5,7 @@ from typing import Any
 
 from blomix.encoders.families.albert import ALBERT
 from blomix.encoders.families.bert import BERT
+from blomix.encoders.families.deberta import DEBERTA_V2
 from blomix.encoders.families.distilbert import DISTILBERT
 from blomix.encoders.families.electra import ELECTRA
 from blomix.encoders.families.mpnet import MPNET
@@ -16,6 +17,7 @@ FAMILIES: dict[str, Family] = {
     "albert": ALBERT,
     "bert": BERT,
     "camembert": CAMEMBERT,
+    "deberta-v2": DEBERTA_V2,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
     "mpnet": MPNET,

@@ -19,7 +19,7 @@ def architecture(config: ConfigReader) -> Architecture:
         num_heads=config.heads("num_attention_heads", "hidden_size"),
         intermediate_size=config.size("intermediate_size"),
         max_positions=config.size("max_position_embeddings", 512),
-        type_vocab_size=config.size("type_vocab_size", 2),
+        type_vocab_size=config.size("type_vocab_size", 2, minimum=0),
         activation=config.choice("hidden_act", tuple(ACTIVATIONS), "gelu"),
         norm_epsilon=config.number("layer_norm_eps", 1e-12),
         initializer_range=config.number("initializer_range", 0.02),

@@ -12,6 +12,7 @@ output, the first token's last state, and the logits of a random head. All float
 import os
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,15 @@ DISTILBERT = {
     "max_position_embeddings": 32,
     "num_labels": 3,
 }
+DEBERTA = {
+    "relative_attention": True,
+    "share_att_key": True,
+    "position_buckets": 8,
+    "max_relative_positions": 16,
+    "pos_att_type": "p2c|c2p",
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
 # name -> (model_type, config)
 MODELS = {
     "bert": ("bert", SMALL),
@@ -50,6 +60,14 @@ MODELS = {
     "roberta": ("roberta", SMALL | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
     "xlm-roberta": ("xlm-roberta", SMALL | {"type_vocab_size": 1, "num_hidden_layers": 1}),
     "camembert": ("camembert", SMALL | {"type_vocab_size": 1, "num_hidden_layers": 1}),
+    "deberta": ("deberta-v2", SMALL | DEBERTA),
+    "deberta-plain": (
+        "deberta-v2",
+        SMALL
+        | DEBERTA
+        | {"position_buckets": -1, "norm_rel_ebd": "none", "type_vocab_size": 2}
+        | {"pos_att_type": ["c2p"], "position_biased_input": True, "num_hidden_layers": 1},
+    ),
     "electra": ("electra", SMALL | {"embedding_size": 8}),
     "electra-wide": ("electra", SMALL | {"embedding_size": 16, "num_hidden_layers": 1}),
     "distilbert": ("distilbert", DISTILBERT),
@@ -57,7 +75,7 @@ MODELS = {
     "albert": ("albert", SMALL | {"embedding_size": 8, "num_hidden_layers": 3}),
     "albert-groups": ("albert", SMALL | {"num_hidden_layers": 4, "num_hidden_groups": 2}),
 }
-LENGTHS = {"mpnet": 200}
+LENGTHS = {"deberta": 24, "mpnet": 200}
 REAL = {"real-minilm": "BLOMIX_MINILM", "real-mpnet": "BLOMIX_MPNET"}
 TEXTS = [
     "The film never quite recovers from its opening.",
@@ -99,7 +117,7 @@ def last_linear(model: torch.nn.Module) -> torch.nn.Linear:
 
 def make(name: str) -> None:
     kind, settings = MODELS[name]
-    torch.manual_seed(sorted(MODELS).index(name))
+    torch.manual_seed(zlib.crc32(name.encode()))
     config = AutoConfig.for_model(kind, **settings)
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     randomise(model)
