@@ -33,8 +33,8 @@ class Config:
     """Column of the second text of a pair."""
     label: str | None = None
     """Column of the label; found by its name if left out."""
-    regression: bool | None = None
-    """Labels are values, not classes; decided by the labels if left out."""
+    label_kind: Literal["auto", "classes", "values"] = "auto"
+    """What the labels are; auto takes numbers with a fractional part for values."""
     train_size: int | None = None
     """Train on a stratified draw of this many examples."""
     subset_seed: int | None = None
@@ -181,7 +181,7 @@ def columns_of(config: Config) -> dict[str, Any]:
         "text": config.text,
         "text_pair": config.text_pair,
         "label": config.label,
-        "regression": config.regression,
+        "regression": {"auto": None, "classes": False, "values": True}[config.label_kind],
     }
 
 

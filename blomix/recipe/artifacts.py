@@ -26,20 +26,16 @@ if TYPE_CHECKING:
     from blomix.runs import Run
 
 
-def write(
-    run: "Run", job: Job, method: Training, fitted: Fitted, validation: Examples, result: Result
-) -> None:
+def write(run: "Run", job: Job, fitted: Fitted, validation: Examples, result: Result) -> None:
     from safetensors.numpy import save_file
 
-    run.write_json("splits.json", splits_record(job, method, validation))
     run.write_json("alpha.json", alpha_record(job.encoder, fitted, run.records()))
     if fitted.shares:
         save_file(fitted.shares, run.path / "shares.safetensors")
     logits = result.logits(validation)
     run.write_lines("validation.jsonl", predictions(validation, result, logits))
-    shutil.rmtree(
-        run.path / "export", ignore_errors=True
-    )  # of a session killed in its last moments
+    # A session that was killed in its last moments may have left one.
+    shutil.rmtree(run.path / "export", ignore_errors=True)
     result.save_pretrained(run.path / "export")
     run.write_json("result.json", result.summary)
 

@@ -62,6 +62,7 @@ def finetune(
     train, validation = splits(train, validation, seed, progress)
     job = job_of(model, train, recipe, seed, max_length)
     resolved = resolve(job, recipe, together)
+    rows = artifacts.splits_record(job, recipe, validation)
     if run_dir is None:
         fitted, cost = fit(job, recipe, Unrecorded(), progress, together)
         return score(job, validation, fitted, resolved | cost)
@@ -73,9 +74,10 @@ def finetune(
         if (run.path / "result.json").exists():
             progress.note(f"{run_dir} is finished; its result stands")
             return Result.load(run_dir)
+        run.write_json("splits.json", rows)
         fitted, cost = fit(job, recipe, run, progress, together)
         result = score(job, validation, fitted, resolved | cost | {"run_dir": str(run_dir)})
-        artifacts.write(run, job, recipe, fitted, validation, result)
+        artifacts.write(run, job, fitted, validation, result)
     return result
 
 

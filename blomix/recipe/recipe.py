@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from blomix.bilevel import BilevelProblem, BilevelState
-from blomix.mixup import Mixup
+from blomix.hypergradient import ESTIMATORS, FiniteDifference
+from blomix.mixup import Constraint, Formula, Granularity, Mixup
 from blomix.recipe.checks import at_least, one_of, positive, within
 from blomix.recipe.folded import Folded, mean
 from blomix.recipe.job import Job
@@ -21,6 +22,13 @@ from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised
 
 PyTree = Any
+
+# The estimators by name, and the finite difference as the released code has it: another dropout
+# mask for each side, and besides the displacement of the task weights that it leaves behind.
+HYPERGRADIENTS = ESTIMATORS | {
+    "finite_difference_fresh": FiniteDifference(fresh_keys=True),
+    "finite_difference_leaking": FiniteDifference(fresh_keys=True, restore=False),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Recipe(Folded):
     Attributes (besides those of `Folded`, which govern the folds and the finetuning phase):
       outer_learning_rate: peak of AdamW on alpha; cosine to 0 after `warmup`.
       unroll: inner steps a hypergradient goes through.
-      hypergradient, lookahead: see `BilevelProblem`.
+      hypergradient: a name in `HYPERGRADIENTS`; lookahead: see `BilevelProblem`.
       granularity, rank, formula, constraint: see `Mixup`.
       alpha_init, alpha_noise: mean and standard deviation of alpha's entries at the start.
       alpha_l1, alpha_l2: pull of alpha's mean (absolute, squared) value toward 0, the pretrained
@@ -78,6 +86,10 @@ class Recipe(Folded):
         at_least(self, 0, "outer_learning_rate", "alpha_noise", "alpha_l1", "alpha_l2")
         within(self, 0, 1, "alpha_init")
         one_of(self, "average", "all", "alpha")
+        one_of(self, "granularity", *get_args(Granularity))
+        one_of(self, "formula", *get_args(Formula))
+        one_of(self, "constraint", *get_args(Constraint))
+        one_of(self, "hypergradient", *HYPERGRADIENTS)
 
     @classmethod
     def paper(cls, **changes) -> "Recipe":
@@ -93,15 +105,15 @@ class Recipe(Folded):
         independent 80/20 draws, a DARTS finite difference with dropout masks that differ between
         its two passes, the average of everything.
         Departures: draws are stratified; each inner batch is stepped once, not twice; the
-        finite difference has no per-tensor preconditioner and its perturbation is undone (the
-        leak is a study of its own, `experiments/hypergradient_error`); inner clipping is at 5 and
-        the final one at 1, as there; learning rates are arguments, for they belong to the encoder.
+        finite difference has no per-tensor preconditioner, and its perturbation is undone
+        (`hypergradient="finite_difference_leaking"` leaves it in place, as there); learning rates
+        are arguments, for they belong to the encoder.
         """
         return cls(
             **{
                 "partition": "independent",
                 "formula": "released",
-                "hypergradient": "finite_difference",
+                "hypergradient": "finite_difference_fresh",
             }
             | changes
         )
@@ -133,7 +145,7 @@ class Recipe(Folded):
             inner=self.inner_optimizer(job, inner_steps),
             outer=self.outer(mixup, inner_steps // self.unroll),
             unroll=self.unroll,
-            hypergradient=self.hypergradient,
+            hypergradient=HYPERGRADIENTS[self.hypergradient],
             lookahead=self.lookahead,
         )
 
