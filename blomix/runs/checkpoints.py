@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blomix.runs import arrays, files, manifest
+from blomix.runs.metrics import Position
 
 FINAL = "final"
 SAVE = "save (the checkpoints before it are kept)"
@@ -41,18 +42,21 @@ class Checkpoint:
     def sequence(self) -> int | None:
         """Its place among all saves of the run; None if its manifest is unreadable."""
         try:
-            return manifest.read_facts(self.path)["sequence"]
-        except manifest.Damaged:
+            return int(manifest.read_facts(self.path)["sequence"])
+        except (manifest.Damaged, KeyError, TypeError, ValueError):
             return None
 
     def verify(self) -> dict[str, Any]:
         """The facts, once all files are found as they were written; else raises Damaged."""
         facts = manifest.verify(self.path)
-        if facts["phase"] != self.phase or name(facts["step"], facts["final"]) != self.path.name:
-            raise manifest.Damaged(
-                f"{self.path} is damaged: it was written as "
-                f"{facts['phase']}/{name(facts['step'], facts['final'])}"
-            )
+        try:
+            written = f"{facts['phase']}/{name(int(facts['step']), facts['final'])}"
+            whole = Position(**facts["metrics"]).offset >= 0 and float(facts["seconds"]) >= 0
+            whole &= all(len(shape) >= 0 for _, _, shape, _ in facts["leaves"])
+        except (KeyError, TypeError, ValueError):
+            written, whole = "", False
+        if written != f"{self.phase}/{self.path.name}" or not whole or self.sequence() is None:
+            raise manifest.Damaged(f"{self.path} is damaged: its manifest is not a checkpoint's")
         return facts
 
 

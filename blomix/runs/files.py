@@ -12,6 +12,7 @@ from typing import Any
 
 from blomix.errors import InputError
 
+_LARGEST = 256 * 2**20  # bytes; a file of settings or digests that is longer is none
 TEMPORARY = ".tmp-"  # prefix of everything that a crash may leave behind half-written
 
 _REMEDIES = {
@@ -82,6 +83,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def read_text(path: Path) -> str:
+    """The text of one of our own small files; ValueError if it cannot be one, for its size."""
+    if path.stat().st_size > _LARGEST:
+        raise ValueError(f"it has {path.stat().st_size} bytes, far more than blomix writes")
+    return path.read_text("utf-8")
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file, None where there is no such file.
 
@@ -89,7 +97,7 @@ def read_json(path: Path) -> Any:
       InputError: the file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:

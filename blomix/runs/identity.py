@@ -13,6 +13,7 @@ from blomix.runs import files, lock
 
 CONFIG, DIGESTS, ENVIRONMENT = "config.toml", "digests.json", "env.json"
 _OURS = {CONFIG, DIGESTS, ENVIRONMENT, lock.NAME}
+_WIDEST = 200  # characters of a value
 _SHOWN = 20  # lines of a difference that are printed
 
 
@@ -22,7 +23,17 @@ def is_run(directory: Path) -> bool:
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raise InputError where `directory` holds anything that a run did not put there."""
+    """Raise InputError where `directory` holds anything that a run did not put there.
+
+    Links are refused, for what is written through one lands elsewhere; pipes and devices too, for
+    opening one may wait for ever.
+    """
+    for entry in directory.iterdir():
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise InputError(
+                f"{entry} is a link or no regular file: a run directory holds regular files and "
+                "directories alone; remove it, or choose another --run-dir"
+            )
     if is_run(directory):
         return
     foreign = [
@@ -47,24 +58,34 @@ def begin(directory: Path, config: Mapping, digests: Mapping, environment: Mappi
 def compare(directory: Path, config: Mapping, digests: Mapping) -> None:
     """Raise InputError, a line for each difference, unless both are what the run began with."""
     try:
-        old_config = tomllib.loads((directory / CONFIG).read_text("utf-8"))
-        old_digests = json.loads((directory / DIGESTS).read_text("utf-8"))
+        old_config = tomllib.loads(files.read_text(directory / CONFIG))
+        old_digests = json.loads(files.read_text(directory / DIGESTS))
+        changes = {
+            "config": _differences(old_config, tomllib.loads(to_toml(config))),
+            "data": _differences(old_digests, files.plain(digests)),
+        }
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{directory} is damaged: {CONFIG} or {DIGESTS} cannot be read ({error}); "
             "choose another --run-dir"
         ) from None
-    _refuse(directory, "config", old_config, tomllib.loads(to_toml(config)))
-    _refuse(directory, "data", old_digests, files.plain(digests))
+    for what, lines in changes.items():
+        if len(lines) > _SHOWN:
+            lines[_SHOWN:] = [f"... and {len(lines) - _SHOWN} more"]
+        if lines:
+            raise InputError(
+                f"{directory} was begun with another {what}; repeat that one, "
+                "or choose another --run-dir:\n  " + "\n  ".join(lines)
+            )
 
 
 def environment_changes(directory: Path, environment: Mapping[str, Any]) -> list[str]:
     """A line for each version, device or flag that is not as it was when the run began."""
     try:
-        old = json.loads((directory / ENVIRONMENT).read_text("utf-8"))
+        old = json.loads(files.read_text(directory / ENVIRONMENT))
+        return _differences(old, files.plain(environment))
     except (OSError, ValueError, RecursionError):
         return [f"{ENVIRONMENT} cannot be read"]
-    return _differences(old, files.plain(environment))
 
 
 def to_toml(config: Mapping[str, Any]) -> str:
@@ -80,24 +101,17 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _refuse(directory: Path, what: str, old: Any, new: Any) -> None:
-    lines = _differences(old, new)
-    if len(lines) > _SHOWN:
-        lines[_SHOWN:] = [f"... and {len(lines) - _SHOWN} more"]
-    if lines:
-        raise InputError(
-            f"{directory} was begun with another {what}; repeat that one, "
-            "or choose another --run-dir:\n  " + "\n  ".join(lines)
-        )
-
-
 def _differences(old: Any, new: Any) -> list[str]:
     before, now = dict(_flat(old)), dict(_flat(new))
     return [
-        f"{name}: {before.get(name, '-')} then, {now.get(name, '-')} now"
+        f"{name}: {_short(before.get(name, '-'))} then, {_short(now.get(name, '-'))} now"
         for name in before | now
         if before.get(name) != now.get(name)
     ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}..."
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -109,4 +123,4 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         for index, item in enumerate(value):
             yield from _flat(item, f"{name}[{index}]")
     else:
-        yield name, json.dumps(value, ensure_ascii=False)
+        yield name, json.dumps(value, ensure_ascii=False, default=str)  # TOML has dates as well

@@ -21,7 +21,7 @@ class Lock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.seek(0)
-            holder = _holder(self._file.read())
+            holder = _holder(self._file.read(1000))
             self._file.close()
             raise InputError(
                 f"{directory} is in use by {holder}: wait for it to end, "

@@ -29,8 +29,12 @@ def write(directory: Path | str, facts: Mapping[str, Any] | None = None) -> None
     """
     directory = Path(directory)
     names = _names(directory)
-    listed = {name: _fingerprint(directory / name) for name in names}
-    for path in sorted({(directory / name).parent for name in names} | {directory}):
+    listed = {
+        name: {"bytes": (directory / name).stat().st_size, "sha256": _sha256(directory / name)}
+        for name in sorted(names)
+    }
+    paths = {directory / name for name in names}
+    for path in paths | {path.parent for path in paths} | {directory}:
         files.sync(path)
     body = {"facts": files.plain(facts or {}), "files": listed}
     files.write_json(directory / NAME, body | {"seal": _seal(body)})
@@ -43,37 +47,40 @@ def verify(directory: Path | str) -> dict[str, Any]:
       Damaged: naming each file that is missing, added, shortened, lengthened or changed.
     """
     directory = Path(directory)
-    body = _read(directory / NAME)
-    listed, found = body["files"], _names(directory)
+    facts, listed = _read(directory / NAME)
+    found = _names(directory)
     problems = [f"{name} is missing" for name in listed if name not in found]
     problems += [f"{name} was not there when it was written" for name in found - listed.keys()]
     for name in sorted(listed.keys() & found):
         size = (directory / name).stat().st_size
-        if size != listed[name]["bytes"]:
-            problems.append(f"{name} has {size} bytes, not {listed[name]['bytes']}")
-        elif _fingerprint(directory / name, durable=False) != listed[name]:
+        if size != listed[name][0]:
+            problems.append(f"{name} has {size} bytes, not {listed[name][0]}")
+        elif _sha256(directory / name) != listed[name][1]:
             problems.append(f"{name} has other contents (its sha256 differs)")
     if problems:
         raise Damaged(f"{directory} is damaged: {'; '.join(problems)}")
-    return body["facts"]
+    return facts
 
 
 def read_facts(directory: Path | str) -> dict[str, Any]:
     """The facts of a manifest whose seal holds; the other files are not looked at."""
-    return _read(Path(directory) / NAME)["facts"]
+    return _read(Path(directory) / NAME)[0]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, str]]]:
+    """The facts, and size and sha256 of every file."""
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(files.read_text(path))
         seal = body.pop("seal")
+        facts = dict(body["facts"])
+        listed = {name: (file["bytes"], file["sha256"]) for name, file in body["files"].items()}
     except FileNotFoundError:
         raise Damaged(f"{path.parent} is damaged: {NAME} is missing") from None
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError, OSError) as error:
         raise Damaged(f"{path.parent} is damaged: {NAME} cannot be read ({error})") from None
     if seal != _seal(body):
         raise Damaged(f"{path.parent} is damaged: {NAME} does not match its own seal")
-    return body
+    return facts, listed
 
 
 def _seal(body: Any) -> str:
@@ -88,9 +95,6 @@ def _names(directory: Path) -> set[str]:
     }
 
 
-def _fingerprint(path: Path, durable: bool = True) -> dict[str, Any]:
-    if durable:
-        files.sync(path)
+def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -49,7 +49,7 @@ class Metrics:
     def holds(self, position: Position) -> bool:
         """Whether the file on disk begins with what had been written at `position`."""
         self._file.flush()
-        start = self._path.read_bytes()[: position.offset]
+        start = self._read(position.offset)
         return position == Position(
             len(start), start.count(b"\n"), hashlib.sha256(start).hexdigest()
         )
@@ -59,7 +59,11 @@ class Metrics:
         self._file.flush()
         self._file.truncate(position.offset)
         self._offset, self._records, _ = position
-        self._hash = hashlib.sha256(self._path.read_bytes())
+        self._hash = hashlib.sha256(self._read(position.offset))
+
+    def _read(self, size: int) -> bytes:
+        with open(self._path, "rb") as file:
+            return file.read(size)
 
     def close(self) -> None:
         self._file.close()

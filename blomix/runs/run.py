@@ -43,6 +43,8 @@ def open_run(
         process, or cannot be written.
     """
     path = Path(path).absolute()  # Orbax takes no other
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: a NUL byte cannot be part of a path")
     with files.storage(path, "open the run directory"):
         path.mkdir(parents=True, exist_ok=True)
         identity.refuse_foreign(path)
@@ -81,7 +83,6 @@ class Run:
         else:
             identity.begin(path, config, digests, now)
         self._store = Store(path / "checkpoints")
-        self._metrics = Metrics(path / "metrics.jsonl")
         self._audit = Audit(path / "audit.jsonl")
         self._audit.note("resumed" if resumed else "begun", pid=os.getpid())
         for change in identity.environment_changes(path, now):
@@ -89,6 +90,7 @@ class Run:
         self._finished: dict[str, Any] = {"sequence": 0, "metrics": Position()._asdict()}
         self._done: set[str] = set()
         self._phase: str | None = None
+        self._metrics = Metrics(path / "metrics.jsonl")
         self._signals = Signals()
 
     def __enter__(self) -> "Run":
