@@ -2,7 +2,7 @@
 
 from blomix.data.batches import batch_rows, encode
 from blomix.data.coerce import examples_of
-from blomix.data.examples import Examples, duplicates, leakage
+from blomix.data.examples import Examples, digest_of, duplicates, leakage
 from blomix.data.load import load
 from blomix.data.output import check_output, write_columns
 from blomix.data.splits import folds, holdout, subsample
@@ -14,6 +14,7 @@ __all__ = [
     "Task",
     "batch_rows",
     "check_output",
+    "digest_of",
     "duplicates",
     "encode",
     "examples_of",

@@ -81,6 +81,11 @@ class Examples:
         )
 
 
+def digest_of(digests: Iterable[str]) -> str:
+    """One digest of rows in their order, from theirs: equal where texts and labels are."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
 def leakage(train: Examples, other: Examples) -> dict[str, int]:
     """How much of `other` was seen in training, by exact text (and pair).
 

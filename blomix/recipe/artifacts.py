@@ -1,6 +1,6 @@
 """What a finished run leaves in its directory: splits, shares of task weight, predictions, export.
 
-splits.json       row digests of every split and fold
+splits.json       row digests and label balance of every split and fold, duplicates, leakage
 alpha.json        per mixed matrix: share of the task weight kept, effective change; history
 shares.safetensors  the dense shares themselves, by the matrix' path, as they broadcast to it
 validation.jsonl  one line an example of the scored split: text, label, prediction, logits
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blomix.data import Examples
+from blomix.data import Examples, duplicates, leakage
+from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fitted
-from blomix.recipe.recipe import Recipe, by_path
+from blomix.recipe.recipe import by_path
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
 
@@ -41,19 +42,33 @@ def write(run: "Run", job: Job, fitted: Fitted, validation: Examples, result: Re
 
 
 def splits_record(job: Job, method: Training, validation: Examples) -> dict[str, Any]:
-    """Row digests of every split and fold."""
-    record: dict[str, Any] = {
-        "train": list(job.train.digests),
-        "validation": list(validation.digests),
-    }
+    """Row digests and label balance of every split and fold; repeats within and between splits."""
+    splits = {"train": job.train, "validation": validation}
     if job.held is not None:
-        record["held"] = list(job.held.digests)
-    if isinstance(method, Recipe):
-        record["folds"] = [
-            {"inner": job.digests(inner), "outer": job.digests(outer)}
+        splits["held"] = job.held
+    record: dict[str, Any] = {name: list(split.digests) for name, split in splits.items()}
+    balances: dict[str, Any] = {name: balance(split) for name, split in splits.items()}
+    record["balance"] = balances
+    record["duplicates"] = {name: duplicates(split) for name, split in splits.items()}
+    record["leakage"] = leakage(job.train, validation)
+    if isinstance(method, Folded):
+        folds = [
+            {"inner": job.train.select(inner), "outer": job.train.select(outer)}
             for inner, outer in method.splits(job)
         ]
+        record["folds"] = [{k: list(v.digests) for k, v in fold.items()} for fold in folds]
+        balances["folds"] = [{k: balance(v) for k, v in fold.items()} for fold in folds]
     return record
+
+
+def balance(examples: Examples) -> dict[str, float]:
+    """Rows a label; of a regression the least, mean, median and largest value."""
+    labels = np.asarray(examples.labels)
+    if examples.label_names is None:
+        figures = {"min": np.min, "mean": np.mean, "median": np.median, "max": np.max}
+        return {name: float(figure(labels)) for name, figure in figures.items()}
+    counts = np.bincount(labels, minlength=len(examples.label_names))
+    return dict(zip(examples.label_names, counts.tolist(), strict=True))
 
 
 def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[str, Any]:

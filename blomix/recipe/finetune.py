@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blomix.data import Examples, encode, examples_of, holdout
+from blomix.data import Examples, digest_of, encode, examples_of, holdout
 from blomix.evaluation import metrics
 from blomix.recipe import artifacts
 from blomix.recipe.drive import drive
@@ -185,6 +185,10 @@ def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any
         "majority_score": majority,
         "metrics": scores,
         "validation_size": len(validation),
+        "digests": {
+            "train": digest_of(job.train.digests),
+            "validation": digest_of(validation.digests),
+        },
         "facts": fitted.facts,
     }
     return Result(job.encoder, fitted.params, summary | scored)

@@ -52,6 +52,13 @@ def warmup_cosine(peak: float, steps: int, warmup: float) -> Rate:
     return Rate(peak, round(warmup * steps), steps, cosine)
 
 
+def rate_at(count, peak, rising, steps, shape: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """The learning rate of the step that follows `count` others, elementwise; see `Rate`."""
+    risen = (count + 1) / jnp.maximum(rising, 1)
+    over = jnp.clip((count - rising) / jnp.maximum(steps - rising, 1), 0, 1)
+    return peak * jnp.minimum(risen, shape(over))
+
+
 class RateState(NamedTuple):
     """`count`: int32, steps done; the rest as `Rate` has it, float32."""
 
@@ -90,9 +97,7 @@ def _scheduled_update(direction: optax.GradientTransformation, shape: Callable):
     def scheduled_update(updates, state, params=None, **extra):
         inner, s = state
         updates, inner = update(updates, inner, params, **extra)
-        risen = (s.count + 1) / jnp.maximum(s.rising, 1)
-        over = jnp.clip((s.count - s.rising) / jnp.maximum(s.steps - s.rising, 1), 0, 1)
-        rate = s.peak * jnp.minimum(risen, shape(over))
+        rate = rate_at(s.count, s.peak, s.rising, s.steps, shape)
         updates = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, updates)
         return updates, (inner, s._replace(count=s.count + 1))
 

@@ -1,6 +1,7 @@
 """The model card of an export: a README.md with the front matter that the hub reads."""
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 from blomix.report.templates import environment
@@ -24,8 +25,8 @@ def model_card(summary: dict[str, Any]) -> str:
 
     The licence is left for the user to fill in: it depends on the base model and on the data.
     """
-    encoder = summary.get("model", {})
-    labels = summary.get("labels", [])
+    encoder = summary["model"]
+    labels = summary["labels"]
     sentence = encoder.get("pooling", "pooler") != "pooler"
     metrics = {
         _METRICS[name]: value for name, value in summary["metrics"].items() if name in _METRICS
@@ -42,18 +43,24 @@ def model_card(summary: dict[str, Any]) -> str:
     return template.render(
         # JSON is YAML too, and its quoting leaves nothing to guess.
         front={key: json.dumps(value) for key, value in front.items()},
-        base=markdown(encoder.get("name", "not recorded")),
-        encoder={visible(name): markdown(value) for name, value in encoder.items()},
+        base=markdown(base_model(summary)),
+        encoder={name: markdown(encoder[name]) for name in ("pooling", "dtype") if name in encoder},
         method=markdown(summary["method"]),
         data=markdown(summary["data"]),
         labels=[markdown(label, 80) for label in labels],
         metric=_METRICS.get(summary["metric"], summary["metric"]),
         metrics=metrics,
-        digests=summary.get("digests", {}),
+        digests=summary["digests"],
         recipe={markdown(k): markdown(v) for k, v in sorted(summary["recipe"].items())},
         sentence=sentence,
         summary=summary,
     )
+
+
+def base_model(summary: dict[str, Any]) -> str:
+    """The pretrained encoder's hub id, or its folder's name without the way there."""
+    source = summary["model"].get("source") or "an encoder of no recorded source"
+    return PurePath(source).name if PurePath(source).is_absolute() else source
 
 
 def _index(summary: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "labels": ["unacceptable", "acceptable"],
         "train_size": 300,
         "data": "cola",
-        "model": {"name": "all-MiniLM-L6-v2", "pooling": "mean"},
+        "model": {"source": "/models/all-MiniLM-L6-v2", "pooling": "mean", "dtype": "float32"},
         "steps": 282,
         "gradient_evaluations": 957.0,
         "seconds": 12.5,
@@ -24,4 +24,5 @@ def summary(**changes: Any) -> dict[str, Any]:
         "metrics": {"score": 0.31, "accuracy": 0.74, "f1": 0.82, "mcc": 0.31, "ece": 0.08},
         "validation_size": 1043,
         "facts": {},
+        "digests": {"train": "abc123", "validation": "def456"},
     } | changes

@@ -36,7 +36,7 @@ def test_the_front_matter_names_library_task_metric_and_leaves_the_licence_open(
 
 
 def test_the_body_tells_data_score_seed_recipe_and_limits():
-    _, body = front_and_body(model_card(summary(digests={"train": "abc123"})))
+    _, body = front_and_body(model_card(summary()))
     for told in ("300 labelled", "0.3100", "| Seed | 7 |", "abc123", "folds | 5", "64 tokens"):
         assert told in body
 
@@ -46,14 +46,14 @@ def test_the_body_tells_data_score_seed_recipe_and_limits():
     [("pooler", "AutoModelForSequenceClassification"), ("mean", "SentenceTransformer(")],
 )
 def test_the_use_follows_the_pooling(pooling, loads):
-    card = model_card(summary(model={"name": "m", "pooling": pooling}))
+    card = model_card(summary(model={"source": "m", "pooling": pooling}))
     assert loads in card
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_label_or_name_breaks_the_card(text):
-    plain = model_card(summary(labels=["a", "b"], data="d", model={"name": "m"}))
-    card = model_card(summary(labels=["a", text], data=text, model={"name": text}))
+    plain = model_card(summary(labels=["a", "b"], data="d", model={"source": "m"}))
+    card = model_card(summary(labels=["a", text], data=text, model={"source": text}))
     front, body = front_and_body(card)
     assert front.keys() == front_and_body(plain)[0].keys()
     assert front["license"] == "unknown"
