@@ -15,6 +15,8 @@ COMMANDS = {
     "predict": "label a file with a finished run",
     "export": "copy a finished run's model as a Hugging Face directory",
     "bench": "run a study: a grid of tasks, sizes, methods and seeds",
+    "report": "write what a finished run did as a web page with figures",
+    "compare": "set finished runs side by side",
     "doctor": "check the installation and the devices",
 }
 

@@ -6,8 +6,6 @@ from typing import Any
 
 LONGEST = 400  # characters of a text that are shown
 
-# What a sheet takes for the start of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:/@])")
 
 
@@ -35,10 +33,3 @@ def markdown(text: Any, longest: int = LONGEST) -> str:
     """`visible` text that Markdown shows as it is."""
     escaped = _MARKDOWN.sub(r"\\\1", visible(text, longest))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def cell(value: Any) -> Any:
-    """A value for a CSV file that no spreadsheet takes for a formula; numbers stay numbers."""
-    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
-        return "'" + value
-    return value

@@ -1,0 +1,136 @@
+"""A finished run as the report sees it: what its directory holds, read once and checked."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blomix.errors import InputError
+
+SEARCH = "search"
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+      path: its directory.
+      summary: result.json.
+      config_text: config.toml as it stands, which repeats the run.
+      environment: versions, devices, commit.
+      digests: row digests by split.
+      splits: rows, label balance, duplicates and leakage of every split and fold.
+      matrices: a mapping a mixable matrix: path, layer, matrix, weights, change, perhaps share.
+      searched: the matrices' paths in the order of a line of `history`.
+      history: mean shares by lane and step of the search.
+      metrics, audit: the log lines, in order.
+      predictions: a mapping a scored example: text, pair, label, predicted, logits.
+    """
+
+    path: Path
+    summary: dict[str, Any]
+    config_text: str
+    environment: dict[str, Any]
+    digests: dict[str, Any]
+    splits: dict[str, Any]
+    matrices: list[dict[str, Any]] = field(repr=False)
+    searched: list[str] = field(repr=False)
+    history: list[dict[str, Any]] = field(repr=False)
+    metrics: list[dict[str, Any]] = field(repr=False)
+    audit: list[dict[str, Any]] = field(repr=False)
+    predictions: list[dict[str, Any]] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RunRecord":
+        """Reads a run directory.
+
+        Raises:
+          InputError: the run is not finished, or a file of it is missing or damaged.
+        """
+        path = Path(path)
+        if not (path / "result.json").is_file():
+            raise InputError(
+                f"{path}: expected a finished run, found no result.json; give the directory that "
+                "`blomix finetune` wrote, or run that command again to finish it"
+            )
+        alpha = _read(path / "alpha.json", json.loads)
+        return cls(
+            path=path,
+            summary=_read(path / "result.json", json.loads),
+            config_text=_read(path / "config.toml", str),
+            environment=_read(path / "env.json", json.loads),
+            digests=_read(path / "digests.json", json.loads),
+            splits=_read(path / "splits.json", json.loads),
+            matrices=alpha["matrices"],
+            searched=alpha["searched"],
+            history=alpha["history"],
+            metrics=_read(path / "metrics.jsonl", _lines),
+            audit=_read(path / "audit.jsonl", _lines),
+            predictions=_read(path / "validation.jsonl", _lines),
+        )
+
+    @property
+    def method(self) -> str:
+        return self.summary["method"]
+
+    @property
+    def metric(self) -> str:
+        return self.summary["metric"]
+
+    @property
+    def is_regression(self) -> bool:
+        return not self.summary["labels"]
+
+    @property
+    def has_shares(self) -> bool:
+        return any("share" in matrix for matrix in self.matrices)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return tomllib.loads(self.config_text)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) class indices, or targets of a regression, of the scored examples."""
+        labels = [prediction["label"] for prediction in self.predictions]
+        if self.is_regression:
+            return np.array(labels, float)
+        index = {name: i for i, name in enumerate(self.summary["labels"])}
+        return np.array([index[label] for label in labels])
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """(n, num_labels)."""
+        return np.array([prediction["logits"] for prediction in self.predictions], float)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(n,) predicted class indices, or values."""
+        return self.logits[:, 0] if self.is_regression else self.logits.argmax(1)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(n, num_labels), the softmax of the logits."""
+        from scipy.special import softmax
+
+        return softmax(self.logits, axis=1)
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing, though the run is finished; was it deleted?") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,172 @@
+"""The verdict: how the runs scored, against plain finetuning and against ignoring the text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blomix.errors import InputError
+from blomix.evaluation import metrics
+from blomix.report import resampling
+from blomix.report.reading import RunRecord
+from blomix.report.resampling import Interval
+
+PLAIN = "plain"
+LOWER_IS_BETTER = ("mse", "ece")
+NAMES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "ece": "calibration error",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "mse": "mean squared error",
+}
+
+
+@dataclass(frozen=True)
+class MethodScore:
+    """One method's runs: mean score and its interval, standard deviation over seeds (None for one),
+    gain over the predictor that ignores the text, gain over plain finetuning (None without it)."""
+
+    method: str
+    seeds: tuple[int, ...]
+    score: Interval
+    sd: float | None
+    over_majority: Interval
+    over_plain: Interval | None
+    gradients: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    metric: str
+    majority: float
+    examples: int
+    scores: tuple[MethodScore, ...]
+    subject: MethodScore
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
+    """Scores of all runs by method, and what they say of the subject's method.
+
+    Raises:
+      InputError: runs that were scored on different examples or by different metrics.
+    """
+    same_examples(runs)
+    metric, labels = subject.metric, subject.labels
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    groups = _by_method(runs)
+    draws = resampling.resampled_scores(metric, labels, [run.logits for run in runs])
+    means = resampling.mean_over_seeds(draws, list(groups.values()))
+    majority = subject.summary["majority_score"]
+    majority_draws = _majority_draws(subject)
+    values = {
+        method: float(np.mean([runs[i].summary["score"] for i in rows]))
+        for method, rows in groups.items()
+    }
+    scores = []
+    for column, (method, rows) in enumerate(groups.items()):
+        over_plain = None
+        if PLAIN in groups and method != PLAIN:
+            plain = list(groups).index(PLAIN)
+            over_plain = resampling.interval(
+                sign * (values[method] - values[PLAIN]), sign * (means[:, column] - means[:, plain])
+            )
+        own = [runs[i].summary for i in rows]
+        scores.append(
+            MethodScore(
+                method=method,
+                seeds=tuple(summary["seed"] for summary in own),
+                score=resampling.interval(values[method], means[:, column]),
+                sd=float(np.std([s["score"] for s in own], ddof=1)) if len(own) > 1 else None,
+                over_majority=resampling.interval(
+                    sign * (values[method] - majority), sign * (means[:, column] - majority_draws)
+                ),
+                over_plain=over_plain,
+                gradients=float(np.mean([s["gradient_evaluations"] for s in own])),
+            )
+        )
+    ours = next(score for score in scores if score.method == subject.method)
+    headline, reasons = words(ours, metric, majority, len(labels))
+    return Verdict(metric, majority, len(labels), tuple(scores), ours, headline, tuple(reasons))
+
+
+def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str, list[str]]:
+    """A headline, and the sentences that bear it out."""
+    name = NAMES.get(metric, metric)
+    score, gain = ours.score, ours.over_majority
+    reasons = [
+        f"{name[0].upper()}{name[1:]} {score.value:.3f} on {n:,} scored examples (95% interval "
+        f"{score.low:.3f} to {score.high:.3f}); ignoring the text gives {majority:.3f}."
+    ]
+    if not gain.above_zero:
+        headline = "Not shown to be better than ignoring the text"
+        reasons.append("Do not use this model: it has not been shown to have learned the task.")
+        return headline, reasons
+    plain = ours.over_plain
+    if plain is None:
+        headline = "It learned the task"
+        if ours.method != PLAIN:
+            headline += "; whether plain finetuning would do as well is not known"
+            reasons.append(
+                "There is no plain run among those given. Finetune once more with "
+                "--method plain on the same data, and give both runs to this report."
+            )
+        return headline, reasons
+    reasons.append(
+        f"Against plain finetuning: {plain.value:+.3f} (95% interval {plain.low:+.3f} to "
+        f"{plain.high:+.3f}), over the same examples."
+    )
+    if plain.above_zero:
+        headline = "Better than plain finetuning"
+    elif plain.below_zero:
+        headline = "Worse than plain finetuning"
+        reasons.append("Plain finetuning is the better choice here.")
+    else:
+        headline = "No clear difference from plain finetuning"
+        reasons.append("Plain finetuning is cheaper, and nothing here speaks against it.")
+    if len(ours.seeds) == 1:
+        reasons.append(
+            "This is one seed. The interval covers the choice of scored examples, not the scatter "
+            "between seeds, which with few training examples is often the larger of the two."
+        )
+    return headline, reasons
+
+
+def same_examples(runs: Sequence[RunRecord]) -> None:
+    """Refuses runs whose scores cannot be set side by side."""
+    first = runs[0]
+    for run in runs[1:]:
+        if run.metric != first.metric:
+            raise InputError(
+                f"{run.path}: expected a run scored by {first.metric}, as {first.path} is, "
+                f"found one scored by {run.metric}"
+            )
+        if run.splits["validation"] != first.splits["validation"]:
+            raise InputError(
+                f"{run.path}: expected a run scored on the same examples as {first.path}, found "
+                "others; give both runs the same --validation file"
+            )
+
+
+def _by_method(runs: Sequence[RunRecord]) -> dict[str, list[int]]:
+    """Positions of each method's runs, in the order of their seeds."""
+    groups: dict[str, list[int]] = {}
+    for i in sorted(range(len(runs)), key=lambda i: runs[i].summary["seed"]):
+        groups.setdefault(runs[i].method, []).append(i)
+    return dict(sorted(groups.items(), key=lambda item: item[0] != PLAIN))
+
+
+def _majority_draws(run: RunRecord) -> np.ndarray:
+    """The predictor that ignores the text, on the same resamples."""
+    metric, labels = run.metric, run.labels
+    balance = run.splits["balance"]["train"]
+    if metric in metrics.REGRESSION:
+        constant = np.full((len(labels), 1), balance["mean"])
+    else:
+        counts = [balance.get(name, 0) for name in run.summary["labels"]]
+        constant = np.tile(np.log(np.maximum(counts, 1e-9)), (len(labels), 1))
+    return resampling.resampled_scores(metric, labels, [constant])[:, 0]

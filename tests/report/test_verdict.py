@@ -1,0 +1,70 @@
+"""The verdict says what the scores say, and no more."""
+
+import pytest
+
+from blomix.errors import InputError
+from blomix.report.reading import RunRecord
+from blomix.report.verdict import judge
+from tests.report.synthetic import write_run
+
+
+def verdict(tmp_path, **methods):
+    runs = [
+        RunRecord.load(write_run(tmp_path / name, **{"method": name} | options))
+        for name, options in methods.items()
+    ]
+    return judge(runs, runs[0])
+
+
+def test_a_clear_gain_is_called_one(tmp_path):
+    found = verdict(tmp_path, blomix={"skill": 4.0}, plain={"skill": 1.0})
+    assert found.headline == "Better than plain finetuning"
+    assert found.subject.over_plain.low > 0
+
+
+def test_a_loss_is_called_one(tmp_path):
+    found = verdict(tmp_path, blomix={"skill": 1.0}, plain={"skill": 4.0})
+    assert found.headline == "Worse than plain finetuning"
+    assert any("Plain finetuning is the better choice" in reason for reason in found.reasons)
+
+
+def test_a_small_difference_is_not_sold_as_a_gain(tmp_path):
+    found = verdict(tmp_path, blomix={"skill": 1.3, "n": 60}, plain={"skill": 1.2, "n": 60})
+    assert found.headline == "No clear difference from plain finetuning"
+    assert any("one seed" in reason for reason in found.reasons)
+
+
+def test_a_model_that_learned_nothing_is_called_useless_however_it_compares(tmp_path):
+    found = verdict(tmp_path, blomix={"skill": 0.0}, plain={"skill": 0.0})
+    assert found.headline == "Not shown to be better than ignoring the text"
+
+
+def test_without_a_plain_run_the_comparison_is_asked_for(tmp_path):
+    found = verdict(tmp_path, blomix={"skill": 3.0})
+    assert "whether plain finetuning would do as well is not known" in found.headline
+    assert found.subject.over_plain is None
+
+
+def test_several_seeds_become_one_method_with_a_spread(tmp_path):
+    runs = [
+        RunRecord.load(write_run(tmp_path / f"{method}{seed}", method, seed))
+        for method in ("plain", "blomix")
+        for seed in range(3)
+    ]
+    found = judge(runs, runs[-1])
+    assert [score.method for score in found.scores] == ["plain", "blomix"]
+    assert found.subject.seeds == (0, 1, 2)
+    assert found.subject.sd > 0
+    scores = [run.summary["score"] for run in runs[3:]]
+    assert found.subject.score.value == pytest.approx(sum(scores) / 3)
+
+
+def test_a_regression_has_a_verdict_too(tmp_path):
+    found = verdict(tmp_path, blomix={"labels": (), "skill": 3.0})
+    assert found.metric == "spearman"
+    assert found.subject.over_majority.low > 0.5
+
+
+def test_runs_scored_on_other_examples_are_refused(tmp_path):
+    with pytest.raises(InputError, match="scored on the same examples"):
+        verdict(tmp_path, blomix={"n": 60}, plain={"n": 61})
