@@ -206,10 +206,14 @@ class BilevelProblem:
         """What a step costs, in gradient evaluations of the loss."""
         return self.estimator.cost(self.unroll) + self.lookahead * self.unroll
 
-    def _objective(self, task: PyTree, alpha: PyTree, data: PyTree) -> tuple[jax.Array, Any]:
-        (pretrained, others), (batch, key) = data
-        mixed = self.mixup.mix(alpha, merge(task, others), pretrained)
-        value = self.loss(mixed, batch, key)
+    def _mix(self, alpha: PyTree, task: PyTree, shared: PyTree) -> PyTree:
+        """The float leaves of the weights the model runs with."""
+        pretrained, others = shared
+        return split_floats(self.mixup.mix(alpha, merge(task, others), pretrained))[0]
+
+    def _loss(self, mixed: PyTree, data: PyTree) -> tuple[jax.Array, Any]:
+        (_, others), (batch, key) = data
+        value = self.loss(merge(mixed, others), batch, key)
         return value if self.has_aux else (value, None)
 
     def _setting(self, state, pretrained, inner_batches, outer_batch) -> Setting:
@@ -222,7 +226,8 @@ class BilevelProblem:
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.unroll + 1)
         floats, others = split_floats(state.task)
         return Setting(
-            f=self._objective,
+            mix=self._mix,
+            loss=self._loss,
             inner=self.inner,
             shared=(pretrained, others),
             task=floats,

@@ -1,9 +1,10 @@
 """d outer loss / d alpha: the exact one, and its rivals behind the same switch."""
 
+from blomix.hypergradient.exact import Exact
 from blomix.hypergradient.finite_difference import FiniteDifference
 from blomix.hypergradient.implicit import ConjugateGradient, Neumann
 from blomix.hypergradient.truncated import FirstOrder, Truncated
-from blomix.hypergradient.unrolled import Estimate, Estimator, Exact, Record, Reverse, Setting
+from blomix.hypergradient.unrolled import Estimate, Estimator, Record, Reverse, Setting
 
 __all__ = [
     "ESTIMATORS",

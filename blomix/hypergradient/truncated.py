@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from blomix.errors import InputError
+from blomix.hypergradient.exact import Exact
 from blomix.hypergradient.unrolled import (
     Estimate,
     Estimator,
-    Exact,
     Record,
     Setting,
     plain_gradient,
@@ -47,7 +47,7 @@ class Truncated(Estimator):
     r"""Exact through the last `steps` inner steps; earlier ones count as constants.
 
     Shaban, Cheng, Hatch, Boots, "Truncated Back-propagation for Bilevel Optimization", AISTATS
-    2019 (arXiv:1810.10667), eq. 5. Cost in gradients, t being `steps`: 1 + K + 3 t.
+    2019 (arXiv:1810.10667), eq. 5. Cost in gradients, t being `steps`: 1 + K + 8/3 t.
 
     Args:
       steps: t; K or more is exact.

@@ -10,7 +10,6 @@ the derivation.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,15 +25,23 @@ class Setting(NamedTuple):
 
     `shared` is data that no step changes and no derivative is taken of. `inner_data` is a pair
     (batches, keys) with a leading axis of length K; `outer_data` is one without.
+    `mix(alpha, task, shared)` gives the mixed weights, `loss(mixed, (shared, data))` their loss
+    and aux. All weights are float leaves alone.
     """
 
-    f: Objective
+    mix: Callable[[PyTree, PyTree, PyTree], PyTree]
+    loss: Callable[[PyTree, PyTree], tuple[jax.Array, Any]]
     inner: optax.GradientTransformationExtraArgs
     shared: PyTree
     task: PyTree
     inner_state: PyTree
     inner_data: PyTree
     outer_data: PyTree
+
+    @property
+    def f(self) -> Objective:
+        mix, loss = self.mix, self.loss
+        return lambda task, alpha, data: loss(mix(alpha, task, data[0]), data)
 
 
 class Record(NamedTuple):
@@ -59,41 +66,6 @@ class Estimate(NamedTuple):
 def plain_gradient(f: Objective, task: PyTree, alpha: PyTree, data: PyTree):
     """((f, aux), d f / d task), differentiated again by whatever JAX does: reverse over reverse."""
     return jax.value_and_grad(f, has_aux=True)(task, alpha, data)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def mixed_mode_gradient(f: Objective, task: PyTree, alpha: PyTree, data: PyTree):
-    r"""As `plain_gradient`, but its pull-back goes forward over reverse.
-
-    A cotangent c of g = d f / d task is pulled back to `(c^T d^2f/dtask^2, c^T d^2f/dtask dalpha)`.
-    The Hessian of f over (task, alpha) jointly is symmetric, so these are the tangents of the
-    joint gradient along the direction (c, 0):
-
-        (h_task, h_alpha) = d/dt grad_{task, alpha} f(task + t c, alpha)  at t = 0,
-
-    one jvp of a gradient (Pearlmutter 1994; Kemaev et al. 2025, arXiv:2505.00793). Cost: 9 units
-    of matrix multiplication (forward = 1, backward = 2) for the pull-back. The loss and aux are
-    for reports: they pass no derivative on. Nor does `data`.
-    """
-    return plain_gradient(f, task, alpha, data)
-
-
-def _mixed_mode_forward(f, task, alpha, data):
-    return plain_gradient(f, task, alpha, data), (task, alpha, data)
-
-
-def _mixed_mode_backward(f, residuals, cotangents):
-    task, alpha, data = residuals
-    _, direction = cotangents
-
-    def joint_gradient(task):
-        return jax.grad(f, argnums=(0, 1), has_aux=True)(task, alpha, data)[0]
-
-    _, (h_task, h_alpha) = jax.jvp(joint_gradient, (task,), (direction,))
-    return h_task, h_alpha, None
-
-
-mixed_mode_gradient.defvjp(_mixed_mode_forward, _mixed_mode_backward)
 
 
 def unroll(setting: Setting, gradient: Callable, alpha: PyTree):
@@ -136,20 +108,6 @@ class Estimator:
     def cost(self, unroll: int) -> float:
         """Gradient evaluations (3 units of matrix multiplication each), inner steps included."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Exact(Estimator):
-    """Through all inner steps, by mixed-mode differentiation (`mixed_mode_gradient`).
-
-    Cost in gradients (one = 3 units): 1 + 4 K.
-    """
-
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
-        return differentiate(setting, mixed_mode_gradient, alpha)
-
-    def cost(self, unroll: int) -> float:
-        return 1 + 4 * unroll
 
 
 @dataclass(frozen=True)
