@@ -9,6 +9,7 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("BLOMIX_CACHE_DIR", "")  # no test reads what another run compiled
 
 WORDS = "good bad fine awful great poor film book song play was is very quite the a".split()  # noqa: SIM905
 

@@ -17,8 +17,10 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     """Parses `argv` into the command's `Config`, runs it and prints; returns the exit code."""
     import tyro
 
+    from blomix.parallel import cache
     from blomix.runs.signals import Interrupted
 
+    cache.enable()
     try:
         config = tyro.cli(
             command.Config,

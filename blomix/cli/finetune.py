@@ -61,8 +61,10 @@ class Config:
     """Type of the computation; weights stay float32."""
     remat: bool = False
     """Recompute each layer's activations: less memory, more time."""
-    together: bool = False
-    """Advance all folds in one compiled step."""
+    together: Literal["auto", "yes", "no"] = "auto"
+    """Advance all folds in one compiled step; auto: where that step fits the device's memory."""
+    mesh: str | None = None
+    """Devices by axis, as in ensemble=1,data=2,model=4; one device if left out."""
     seed: int = 0
     """Draws splits, batches, dropout masks and new weights."""
     run_dir: Path | None = None
@@ -104,7 +106,12 @@ def run(config: Config) -> dict[str, Any]:
         dtype=config.dtype,
         remat=config.remat,
     )
-    options = {"seed": config.seed, "max_length": config.max_length, "together": config.together}
+    options = {
+        "seed": config.seed,
+        "max_length": config.max_length,
+        "together": {"auto": None, "yes": True, "no": False}[config.together],
+        "place": placement(config),
+    }
     if config.dry_run:
         return dry_run(model, train, validation, method, **options)
     result = finetune(
@@ -129,6 +136,14 @@ def text(result: dict[str, Any]) -> str:
         f"on {result['validation_size']} examples, trained on {result['train_size']}\n"
         f"run: {result['run_dir']}\nmodel: {result['run_dir']}/export"
     )
+
+
+def placement(config: Config):
+    """The devices of `--mesh`."""
+    from blomix.parallel.mesh import OnMesh, Shape
+    from blomix.recipe.program import ONE_DEVICE
+
+    return ONE_DEVICE if config.mesh is None else OnMesh.of(Shape.parse(config.mesh))
 
 
 def method_of(config: Config):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.options import Options
+from blomix.encoders.rows import split_look_up
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -77,7 +78,7 @@ class Embeddings(nn.Module):
         """The first hidden state (B, S, H), and what each layer gets besides the hidden state."""
         a, options = self.architecture, self.options
         ids = batch["input_ids"]
-        x = self.table(a.vocab_size, "token")(ids)
+        x = split_look_up(self.table(a.vocab_size, "token"), ids)
         if a.position_table:
             x += self.table(a.max_positions, "position")(self.positions(ids))
         if a.type_vocab_size:

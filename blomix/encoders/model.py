@@ -11,6 +11,7 @@ from blomix.encoders import stack
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.layers import ACTIVATIONS, Block, Embeddings, dense, dropout, split
 from blomix.encoders.options import Options
+from blomix.encoders.rows import split_rows
 from blomix.errors import InputError
 
 Batch = dict[str, jax.Array]
@@ -131,16 +132,17 @@ class Model:
             x = x[:, 0]
         if self.pooling == "pooler":
             x = dropout(x, rates.pooler_input, before_pooler)
-            x = apply(self._pooler(), params["pooler"], x)
+            x = apply(self._pooler(), params["pooler"], split_rows(x))
             x = ACTIVATIONS[self.architecture.pooler_activation](x)
-        return dropout(x, rates.classifier, before_head)
+        return dropout(split_rows(x), rates.classifier, before_head)
 
     def logits(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
         """(B, num_labels), float32 whatever the compute dtype.
 
         `noise` (steps of the stack, B, S, H) is added to the input of each step.
         """
-        return apply(self._head(), params["head"], self.pooled(params, batch, key, noise))
+        pooled = self.pooled(params, batch, key, noise)
+        return split_rows(apply(self._head(), params["head"], pooled))
 
     def _states(self, params: Params, inputs: Batch, key, noise=None) -> list[jax.Array]:
         a, options = self.architecture, self.options

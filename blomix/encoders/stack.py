@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from blomix.encoders.rows import split_rows
+
 Step = Callable[[Any, jax.Array, Any], jax.Array]
 
 
@@ -26,6 +28,7 @@ def run(
     `layers` maps "0", "1", ... to a layer's weights or, `stacked`, is one layer's weights with a
     leading axis. A scan of shared layers runs over each series of steps with the same weights.
     """
+    step = _by_rows(step)
     if remat:
         step = jax.checkpoint(step)
 
@@ -49,6 +52,10 @@ def run(
         states += _scan(advance, states[-1], own, stop - start)[1:]
         start = stop
     return states
+
+
+def _by_rows(step: Step) -> Step:
+    return lambda weights, x, own: split_rows(step(weights, split_rows(x), own))
 
 
 def _scan(advance, x: jax.Array, inputs, length: int) -> list[jax.Array]:

@@ -1,19 +1,24 @@
 """The training loop."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from blomix.recipe.phase import Fit, Fitted, Phase, Recorder
+from blomix.recipe.program import ONE_DEVICE, Placement, Program, build, merge, stack
 from blomix.recipe.progress import Progress
 from blomix.runs import finite
 
 
-def drive(fits: Sequence[Fit], recorder: Recorder, progress: Progress, width: int = 1):
+def drive(
+    fits: Sequence[Fit],
+    recorder: Recorder,
+    progress: Progress,
+    width: int = 1,
+    place: Placement = ONE_DEVICE,
+):
     """Runs methods in lockstep to their end.
 
     All `fits` must be one method under several seeds (or rates, which lie in the state): they yield
@@ -41,7 +46,7 @@ def drive(fits: Sequence[Fit], recorder: Recorder, progress: Progress, width: in
         lanes = len(phases[0].lanes)
         gradients += lanes * phases[0].steps * phases[0].gradients
         steps += lanes * phases[0].steps
-        results = run_phase(_merge(phases), recorder, progress, width)
+        results = run_phase(merge(phases), recorder, progress, width, place)
         sent = [results[i * lanes : (i + 1) * lanes] for i in range(len(phases))]
 
 
@@ -58,34 +63,46 @@ def account(fit: Fit) -> tuple[int, float]:
         results = [phase.result(lane()) for lane in phase.lanes]
 
 
-def run_phase(phase: Phase, recorder: Recorder, progress: Progress, width: int = 1) -> list:
+def run_phase(
+    phase: Phase,
+    recorder: Recorder,
+    progress: Progress,
+    width: int = 1,
+    place: Placement = ONE_DEVICE,
+) -> list:
     """Advances every lane of `phase` to its last step and returns the lanes' results."""
     results = []
     for first in range(0, len(phase.lanes), width):
         lanes = range(first, min(first + width, len(phase.lanes)))
         if len(lanes) == 1:
-            results.append(_run_lane(phase, first, recorder, progress))
+            results.append(_run_lane(phase, first, recorder, progress, place))
         else:
-            final = _run_lane(_stack(phase, lanes), first, recorder, progress, lanes)
+            block = stack(phase, lanes, place)
+            final = _run_lane(block, first, recorder, progress, place, lanes)
             results += [jax.tree.map(lambda x, i=i: x[i], final) for i in range(len(lanes))]
     return results
 
 
 def _run_lane(
-    phase: Phase, lane: int, recorder: Recorder, progress: Progress, stacked: range | None = None
+    phase: Phase,
+    lane: int,
+    recorder: Recorder,
+    progress: Progress,
+    place: Placement,
+    stacked: range | None = None,
 ):
     """One lane to its result; `stacked` are the lanes that it is made of, if it is."""
-    name = f"{phase.name}/{lane}"
+    name, together = f"{phase.name}/{lane}", stacked is not None
     # The first step donates its state, whose leaves may be the shared weights themselves.
-    state = jax.tree.map(jnp.copy, phase.lanes[0 if stacked else lane]())
-    start, restored = recorder.restore(name, state, jax.eval_shape(phase.result, state)) or (
-        0,
-        None,
-    )
+    state = jax.tree.map(jnp.copy, phase.lanes[0 if together else lane]())
+    state = place.put("state", state, together)
+    kept = jax.eval_shape(phase.result, state)
+    start, restored = recorder.restore(name, state, kept) or (0, None)
     if recorder.finished(name):
         return restored
     state = state if restored is None else restored
-    step = _compiled(phase.step)
+    step = _announced(build(phase, place, together), phase, stacked, progress).run
+    shared = place.put("shared", phase.shared, together)
     pending = None  # metrics are read one step late, so that the device never waits for the host
 
     def flush():
@@ -100,7 +117,8 @@ def _run_lane(
 
     with progress.phase(name, start, phase.steps) as tick:
         for t in range(start, phase.steps):
-            state, metrics = step(state, phase.shared, phase.batch(lane, t))
+            batch = place.put("batch", phase.batch(lane, t), together)
+            state, metrics = step(state, shared, batch)
             flush()
             pending = (t, metrics)
             tick()
@@ -109,63 +127,23 @@ def _run_lane(
                 recorder.stop_if_asked(name, t + 1, state)
                 recorder.save(name, t + 1, state)
         flush()
-    result = phase.result(state)
+    result = place.get(phase.result(state))
     finite.check(phase.steps, {}, result, phase.rows(lane, phase.steps - 1))
     recorder.save(name, phase.steps, result, final=True)
     return result
 
 
-@lru_cache(maxsize=64)
-def _compiled(step):
-    """One jitted function a step, so that the lanes of a phase compile once."""
-    return jax.jit(step, donate_argnums=0)
-
-
-@lru_cache(maxsize=64)
-def _vmapped(step):
-    return jax.vmap(step, in_axes=(0, None, 0))
-
-
-def _merge(phases: list[Phase]) -> Phase:
-    """One phase with the lanes of all: the lanes of the first, then of the second, and so on."""
-    first, each = phases[0], len(phases[0].lanes)
-    for phase in phases:
-        if (phase.step, phase.steps, len(phase.lanes)) != (first.step, first.steps, each):
-            raise ValueError(f"phase {first.name}: these runs cannot advance in lockstep")
-    return replace(
-        first,
-        lanes=[lane for phase in phases for lane in phase.lanes],
-        batch=lambda lane, t: phases[lane // each].batch(lane % each, t),
-        rows=lambda lane, t: phases[lane // each].rows(lane % each, t),
-    )
-
-
-def _stack(phase: Phase, lanes: range) -> Phase:
-    """A phase of one lane whose leaves carry `lanes` on a leading axis."""
-    return replace(
-        phase,
-        step=_vmapped(phase.step),
-        lanes=[lambda: jax.tree.map(lambda *x: jnp.stack(x), *(phase.lanes[i]() for i in lanes))],
-        batch=lambda _, t: jax.tree.map(
-            lambda *x: np.stack(x), *(phase.batch(i, t) for i in lanes)
-        ),
-        rows=lambda _, t: [row for i in lanes for row in phase.rows(i, t)],
-        result=jax.vmap(phase.result),
-    )
-
-
-def compiled_memory(phase: Phase, width: int = 1) -> dict[str, int]:
-    """Bytes of one step of `phase`, by the compiler's account."""
-    lanes = range(min(width, len(phase.lanes)))
-    if len(lanes) > 1:
-        phase = _stack(phase, lanes)
-    arguments = (phase.lanes[0](), phase.shared, phase.batch(0, 0))
-    memory = _compiled(phase.step).lower(*arguments).compile().memory_analysis()
-    return {
-        "arguments": memory.argument_size_in_bytes,
-        "temporaries": memory.temp_size_in_bytes,
-        "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
-    }
+def _announced(
+    program: Program, phase: Phase, stacked: range | None, progress: Progress
+) -> Program:
+    if not program.announced:
+        lanes = f"{len(stacked)} lanes together" if stacked else "one lane at a time"
+        progress.note(
+            f"{phase.name}: compiled for {lanes} in {program.seconds:.1f} s, "
+            f"{program.bytes / 1e6:.0f} MB a device"
+        )
+        program.announced.append(phase.name)
+    return program
 
 
 def _records(metrics: dict, lanes: int | range) -> list[dict]:

@@ -1,6 +1,7 @@
 """`blomix.finetune`: from a pretrained encoder and labelled texts to a scored, exported model."""
 
 import time
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,8 @@ from blomix.evaluation import metrics
 from blomix.recipe import artifacts
 from blomix.recipe.drive import drive
 from blomix.recipe.job import Job, predict_logits
-from blomix.recipe.phase import Fitted, Unrecorded
+from blomix.recipe.phase import Fitted, Phase, Recorder, Unrecorded
+from blomix.recipe.program import ONE_DEVICE, Placement, Program, build, device_memory, stack
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import Recipe
 from blomix.recipe.result import Result
@@ -32,7 +34,8 @@ def finetune(
     seed: int = 0,
     run_dir: str | Path | None = None,
     max_length: int = 128,
-    together: bool = False,
+    together: bool | None = None,
+    place: Placement = ONE_DEVICE,
     checkpoint_every: float = 60.0,
     settings: dict[str, Any] | None = None,
     quiet: bool = False,
@@ -49,7 +52,9 @@ def finetune(
       run_dir: where checkpoints, logs and the export go. The same call again resumes an interrupted
         run bit for bit, and returns a finished one as it is.
       max_length: longest row in tokens; longer ones are cut.
-      together: advance the folds in one compiled step (more memory, fewer dispatches).
+      together: advance the folds in one compiled step (more memory, fewer dispatches); None: where
+        that step fits the device. A run that is resumed keeps to what it began with.
+      place: the devices; one by default, a mesh by `blomix.parallel.mesh.OnMesh`.
       checkpoint_every: seconds between checkpoints.
       settings: what the caller wants in config.toml beside the resolved settings.
       quiet: no progress, no notes.
@@ -61,10 +66,14 @@ def finetune(
     progress = Progress(quiet)
     train, validation = splits(train, validation, seed, progress)
     job = job_of(model, train, recipe, seed, max_length)
+    if together is None:
+        together = recorded_together(run_dir)
+    if together is None:
+        together = folds_fit(job, recipe, place)
     resolved = resolve(job, recipe, together)
     rows = artifacts.splits_record(job, recipe, validation)
     if run_dir is None:
-        fitted, cost = fit(job, recipe, Unrecorded(), progress, together)
+        fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
         return score(job, validation, fitted, resolved | cost)
     from blomix.runs import open_run
 
@@ -75,7 +84,7 @@ def finetune(
             progress.note(f"{run_dir} is finished; its result stands")
             return Result.load(run_dir)
         run.write_json("splits.json", rows)
-        fitted, cost = fit(job, recipe, run, progress, together)
+        fitted, cost = fit(job, recipe, run, progress, together, place)
         result = score(job, validation, fitted, resolved | cost | {"run_dir": str(run_dir)})
         artifacts.write(run, job, fitted, validation, result)
     return result
@@ -89,7 +98,8 @@ def dry_run(
     *,
     seed: int = 0,
     max_length: int = 128,
-    together: bool = False,
+    together: bool | None = None,
+    place: Placement = ONE_DEVICE,
 ) -> dict[str, Any]:
     """The resolved settings, parameter counts and a memory estimate; nothing is trained.
 
@@ -97,11 +107,11 @@ def dry_run(
     """
     import jax
 
-    from blomix.recipe.drive import compiled_memory
-
     train, validation = splits(train, validation, seed, Progress(quiet=True))
     job = job_of(model, train, recipe, seed, max_length)
-    phase = next(iter(recipe.fit(job)))
+    phase = next(recipe.fit(job))
+    if together is None:
+        together = folds_fit(job, recipe, place)
     sizes = [leaf.size for leaf in jax.tree.leaves(model.params)]
     return resolve(job, recipe, together) | {
         "parameters": sum(sizes),
@@ -109,7 +119,7 @@ def dry_run(
         "tokens": job.arrays["input_ids"].shape[1],
         "first_phase": phase.name,
         "steps": phase.steps * len(phase.lanes),
-        "memory_bytes": compiled_memory(phase, recipe.lanes if together else 1),
+        "memory_bytes": first_program(phase, together, place).memory,
     }
 
 
@@ -135,6 +145,32 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
         held_arrays = encode(held, model.tokenizer, max_length)
     arrays = encode(train, model.tokenizer, max_length)
     return Job(model, train, arrays, seed, max_length, held, held_arrays)
+
+
+def recorded_together(run_dir: str | Path | None) -> bool | None:
+    """What the run in `run_dir` began with; None where there is none."""
+    if run_dir is None:
+        return None
+    try:
+        config = tomllib.loads((Path(run_dir) / "config.toml").read_text("utf-8"))
+    except (OSError, ValueError):  # damage is told of when the run is opened
+        return None
+    return config.get("resolved", {}).get("together")
+
+
+def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:
+    """Whether the folds' step fits the device, by the compiled program."""
+    if recipe.lanes == 1:
+        return False
+    return first_program(next(recipe.fit(job)), True, place).bytes < device_memory()
+
+
+def first_program(phase: Phase, together: bool, place: Placement) -> Program:
+    """The compiled step of a phase, for its lanes one by one or together."""
+    stacked = together and len(phase.lanes) > 1
+    if stacked:
+        phase = stack(phase, range(len(phase.lanes)), place)
+    return build(phase, place, stacked)
 
 
 def resolve(job: Job, recipe: Training, together: bool) -> dict[str, Any]:
@@ -165,11 +201,18 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
     }
 
 
-def fit(job: Job, recipe: Training, recorder, progress: Progress, together: bool):
+def fit(
+    job: Job,
+    recipe: Training,
+    recorder: Recorder,
+    progress: Progress,
+    together: bool,
+    place: Placement,
+):
     """Runs a method to its end; returns what it fitted and what that cost."""
     started = time.monotonic()
     width = recipe.lanes if together else 1
-    (fitted,), steps, gradients = drive([recipe.fit(job)], recorder, progress, width)
+    (fitted,), steps, gradients = drive([recipe.fit(job)], recorder, progress, width, place)
     seconds = round(time.monotonic() - started, 3)
     return fitted, {"steps": steps, "gradient_evaluations": gradients, "seconds": seconds}
 

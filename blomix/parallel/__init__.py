@@ -1,0 +1,1 @@
+"""Scale: the compilation cache, meshes and shardings, several hosts, plans ahead of time."""

@@ -1,0 +1,28 @@
+"""Compiled programs that outlive a process."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+VARIABLE = "BLOMIX_CACHE_DIR"
+
+
+def folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where compiled programs are kept: `$BLOMIX_CACHE_DIR` (empty: nowhere), else
+    `$XDG_CACHE_HOME/blomix/xla`, else `~/.cache/blomix/xla`."""
+    if VARIABLE in environment:
+        return Path(environment[VARIABLE]) if environment[VARIABLE] else None
+    home = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "blomix" / "xla"
+
+
+def enable() -> None:
+    """Keeps what takes over a second to compile, for later processes.
+
+    A folder given to JAX itself (`JAX_COMPILATION_CACHE_DIR`) stands, unless `VARIABLE` is set.
+    """
+    import jax
+
+    path = folder()
+    if path and (VARIABLE in os.environ or jax.config.jax_compilation_cache_dir is None):
+        jax.config.update("jax_compilation_cache_dir", str(path))

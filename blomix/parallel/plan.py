@@ -1,0 +1,208 @@
+"""What a setting needs of a device, from the compiler and without the device."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from blomix.data import Examples
+from blomix.encoders import Encoder
+from blomix.errors import InputError
+from blomix.parallel.chips import CHIPS, GIB, Topology
+from blomix.parallel.flops import matrix_flops
+from blomix.parallel.mesh import OnMesh, Shape
+from blomix.recipe.job import Job
+from blomix.recipe.program import compile_step, device_memory, vmapped
+from blomix.recipe.recipe import Recipe, SearchStep, mixed
+
+STEPS = 1000  # of the learning rate's schedule, which no size depends on
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An encoder, what it is trained on at once, and where.
+
+    Attributes:
+      config: config.json of an encoder, or its directory.
+      topology, mesh: the devices, and how they are used.
+      batch, length: examples a step (all devices together), tokens an example.
+      unroll, hypergradient: see `BilevelProblem`.
+      ensemble: folds and seeds that advance together.
+      dtype, remat: see `Encoder`.
+    """
+
+    config: str | Path
+    topology: Topology
+    mesh: Shape
+    batch: int = 32
+    length: int = 128
+    unroll: int = 1
+    hypergradient: str = "exact"
+    ensemble: int = 1
+    dtype: str = "bfloat16"
+    remat: bool = True
+
+    def __str__(self) -> str:
+        return f"--topology {self.topology} --mesh {self.mesh} --{'' if self.remat else 'no-'}remat"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one compiled step takes of each device.
+
+    Attributes:
+      memory: bytes by kind (arguments, temporaries, outputs); only a total where it does not fit.
+      limit: bytes there are.
+      flops: of its matrix products, recomputation included.
+      seconds: no step is faster: products at the chip's peak, or every argument read and every
+        result written once at its memory's. None where there are no public figures.
+      compiled_in: seconds.
+    """
+
+    memory: dict[str, int]
+    limit: int
+    flops: float
+    seconds: float | None
+    compiled_in: float
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.memory.values())
+
+    @property
+    def fits(self) -> bool:
+        return self.bytes <= self.limit
+
+    def record(self) -> dict[str, Any]:
+        return self.__dict__ | {"bytes": self.bytes, "fits": self.fits}
+
+
+def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> dict[str, Need]:
+    """Compiles the named steps for the setting's devices.
+
+    Raises:
+      InputError: the mesh does not fit the topology, or the batch the mesh.
+    """
+    if setting.mesh.devices > setting.topology.size:
+        raise InputError(
+            f"mesh {setting.mesh}: expected at most {setting.topology.size} devices, those of "
+            f"{setting.topology}, found {setting.mesh.devices}"
+        )
+    place = OnMesh.of(setting.mesh, setting.topology.devices())
+    return {name: _need(setting, place, *STEP_OF[name](setting)) for name in steps}
+
+
+def cheapest(setting: Setting, step: str = "search") -> tuple[Setting, Need] | None:
+    """The first setting that fits, from fewer chips to more, and on equally many from less work
+    (no recomputation, whole weights) to more; None where nothing up to 16 chips fits."""
+    for candidate in candidates(setting):
+        if least_bytes(candidate) < _limit(candidate):
+            need = plan(candidate, (step,))[step]
+            if need.fits:
+                return candidate, need
+    return None
+
+
+def candidates(setting: Setting) -> Iterator[Setting]:
+    """Settings that compute the same, cheapest first."""
+    grids = [(1, 1), (2, 2), (2, 4), (4, 4)]
+    kind = setting.topology.kind
+    for rows, columns in grids if setting.topology.chip else [setting.topology.grid * 2]:
+        size = rows * columns if setting.topology.chip else setting.topology.size
+        topology = Topology(kind, (rows, columns)) if setting.topology.chip else setting.topology
+        for mesh in [Shape(data=size), Shape(model=size)][: 1 if size == 1 else 2]:
+            if setting.batch % mesh.rows == 0:
+                for remat in (False, True):
+                    yield replace(setting, topology=topology, mesh=mesh, remat=remat)
+
+
+def least_bytes(setting: Setting) -> float:
+    """Bytes a device that no compiler can save: the arguments of a search step."""
+    _, arguments = _search(setting)
+    parts = setting.mesh.model
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arguments[:2])) / parts
+
+
+def _search(setting: Setting) -> tuple[Any, tuple]:
+    job, recipe = _job(setting)
+    mixup = recipe.mixup(job)
+    problem = recipe.problem(job, mixup, STEPS)
+    params = job.encoder.params
+    state = jax.eval_shape(lambda params: problem.init(jax.random.key(0), params), params)
+    inner = _batch(setting, (setting.unroll,))
+    return SearchStep(problem), (state, params, {"inner": inner, "outer": _batch(setting)})
+
+
+def _finetune(setting: Setting) -> tuple[Any, tuple]:
+    job, recipe = _job(setting)
+    mixup = recipe.mixup(job)
+    step = mixed(recipe.step(job), job, mixup)
+
+    def init(params):
+        key = jax.random.key(0)
+        return step.init(params, key, extra=mixup.init(key, params))
+
+    params = job.encoder.params
+    return step, (jax.eval_shape(init, params), params, _batch(setting))
+
+
+STEP_OF = {"search": _search, "finetune": _finetune}
+
+
+def _job(setting: Setting) -> tuple[Job, Recipe]:
+    encoder = Encoder.abstract(
+        setting.config, dtype=setting.dtype, remat=setting.remat, scan_layers=True
+    )
+    recipe = Recipe(unroll=setting.unroll, hypergradient=setting.hypergradient)
+    return Job(encoder, Examples(()), {}, 0, setting.length), recipe
+
+
+def _batch(setting: Setting, front: tuple[int, ...] = ()) -> dict[str, jax.ShapeDtypeStruct]:
+    rows = (*front, setting.batch)
+    shapes = {name: (*rows, setting.length) for name in ("input_ids", "attention_mask")}
+    shapes |= {"token_type_ids": (*rows, setting.length), "labels": rows}
+    return {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in shapes.items()}
+
+
+def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
+    stacked = setting.ensemble > 1 and "inner" in arguments[2]  # one lane finetunes the average
+    flops = matrix_flops(step, *arguments) / setting.mesh.rows
+    if stacked:
+        state, shared, batch = arguments
+        state, batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((setting.ensemble, *x.shape), x.dtype), (state, batch)
+        )
+        arguments = (state, shared, batch)
+        step = vmapped(step, place.lane_axis)
+        flops *= setting.ensemble / setting.mesh.ensemble
+    limit, chip = _limit(setting), setting.topology.chip
+    try:
+        program = compile_step(step, arguments, place, stacked)
+    except jax.errors.JaxRuntimeError as error:
+        return Need({"total": _wanted(error)}, limit, flops, None, float("nan"))
+    memory = program.memory
+    seconds = None
+    if chip is not None:
+        moved = memory["arguments"] + memory["outputs"]
+        seconds = max(flops / chip.flops, moved / chip.bandwidth)
+    return Need(memory, limit, flops, seconds, program.seconds)
+
+
+def _limit(setting: Setting) -> int:
+    chip = setting.topology.chip
+    return device_memory() // setting.topology.size if chip is None else chip.memory or 0
+
+
+def _wanted(error: Exception) -> int:
+    """Bytes a program wanted, from the compiler's refusal of it."""
+    found = re.search(r"Used ([\d.]+)([KMGT]) of", str(error))
+    if found is None:
+        raise error
+    return int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}[found[2]])
+
+
+__all__ = ["CHIPS", "Need", "Setting", "candidates", "cheapest", "plan"]
