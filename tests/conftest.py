@@ -20,7 +20,7 @@ def tiny_model(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp("tiny-bert"))
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, layers: int = 2) -> Path:
     from blomix.encoders import Encoder
 
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -28,7 +28,7 @@ def write_model(folder: Path) -> Path:
         "model_type": "bert",
         "vocab_size": len(vocabulary),
         "hidden_size": 16,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": layers,
         "num_attention_heads": 2,
         "intermediate_size": 32,
         "max_position_embeddings": 128,

@@ -27,6 +27,12 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 PRELOADED = ["orbax.checkpoint.experimental.v1", "transformers", "blomix.cli.finetune"]
 PRELOADED += ["blomix.encoders", "blomix.recipe.finetune", "blomix.baselines"]
+PRELOADED += [
+    "transformers.models.auto.tokenization_auto",
+    "sklearn.metrics",
+    "sklearn.preprocessing",
+]
+PRELOADED += ["blomix.cli.entry", "blomix.report.card"]
 COMPARED = ("metrics.jsonl", "alpha.json", "splits.json", "validation.jsonl", "shares.safetensors")
 COMPARED += ("export/model.safetensors",)
 DIFFERS = ("seconds", "run_dir")
@@ -75,7 +81,7 @@ def arguments_of_finetune(work: Path) -> list[str]:
         (work / name).mkdir()
     data = write_reviews(work / "data")
     return [
-        *("--model", str(write_model(work / "model")), "--train", str(data["train"])),
+        *("--model", str(write_model(work / "model", layers=1)), "--train", str(data["train"])),
         *("--validation", str(data["validation"]), "--batch-size", "8", "--epochs", "8"),
         *("--set", "folds=3", "--set", "search_epochs=4", "--checkpoint-every", "0.2"),
     ]
