@@ -138,6 +138,7 @@ _VARIANT = {
     "seeds": int,
     "match": str,
     "match_by": str,
+    "chosen_as": str,
 }
 _TASK = {field.name: str for field in dataclasses.fields(TaskSpec)} | {"max_length": int}
 
@@ -152,7 +153,8 @@ def read_study(folder: str | Path) -> Study:
     - `from`: the folder with the variants' files, if not its own;
     - `[settings]`, `[model]`: for all variants, under their own;
     - `[sweep]`: a list of values a setting; every variant runs at every point;
-    - `chosen`: a file with a table of settings a variant, over its own: the outcome of a sweep;
+    - `chosen`: a file with a table of settings a variant, over its own: the outcome of a sweep; a
+      variant with `chosen_as` takes another's table;
     - `validation_rows`, `against`: see `Study`.
 
     Raises:
@@ -202,7 +204,8 @@ def _variant(path: Path, shared: tuple[Settings, Settings], chosen: Mapping) -> 
     if "method" not in table:
         raise InputError(f"{path}: expected an entry 'method'")
     settings, model = shared
-    table["settings"] = settings | table.get("settings", {}) | chosen.get(path.stem, {})
+    own = chosen.get(table.pop("chosen_as", path.stem), {})
+    table["settings"] = settings | table.get("settings", {}) | own
     table["model"] = model | table.get("model", {})
     return Variant(path.stem, **table)
 
