@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -242,15 +242,29 @@ def _copy(tree: PyTree) -> PyTree:
 
 
 def warn_if_not_differentiable(optimizer: optax.GradientTransformation, params: PyTree) -> None:
-    """Warns where the derivative of an update at a gradient of exactly 0 is not finite.
+    """Warns where the derivative of an update at a gradient of exactly 0 is not finite."""
+    leaves, treedef = jax.tree.flatten(params)
+    layout = tuple((tuple(min(n, 2) for n in jnp.shape(leaf)), leaf.dtype) for leaf in leaves)
+    path = _not_differentiable(optimizer, treedef, layout)
+    if path is not None:
+        warnings.warn(
+            f"the inner optimizer's update has no finite derivative where a gradient is "
+            f"exactly 0 (tried on {path!r}): the hypergradient becomes NaN at the first such "
+            "entry, as in the embedding rows of absent tokens; give the optimizer a small "
+            "eps_root, as in optax.adamw(2e-5, eps_root=1e-16) or blomix.bilevel.adamw(2e-5)",
+            stacklevel=3,
+        )
+
+
+@lru_cache(maxsize=64)
+def _not_differentiable(optimizer, treedef, layout: tuple) -> str | None:
+    """The path of the first leaf where the derivative is not finite, None where it always is.
 
     Tried on weights of the same structure, with axes of at most 2, one gradient entry in two
-    being 0; evaluated at once, also while a caller is traced.
+    being 0; evaluated at once, also while a caller is traced, and once an optimizer.
     """
     with jax.ensure_compile_time_eval():
-        params = jax.tree.map(
-            lambda x: np.full([min(n, 2) for n in jnp.shape(x)], 0.1, x.dtype), params
-        )
+        params = treedef.unflatten(np.full(shape, 0.1, dtype) for shape, dtype in layout)
         gradients = jax.tree.map(
             lambda x: jnp.where(jnp.arange(x.size) % 2, 0, 0.1).reshape(x.shape).astype(x.dtype),
             params,
@@ -263,14 +277,6 @@ def warn_if_not_differentiable(optimizer: optax.GradientTransformation, params: 
             updates, pull_back = jax.vjp(update, gradients)
             (derivative,) = pull_back(jax.tree.map(jnp.ones_like, updates))
         except (TypeError, ValueError):
-            return  # an optimizer that depends on the sizes cannot be tried
-    for path, leaf in by_path(derivative).items():
-        if not np.isfinite(leaf).all():
-            warnings.warn(
-                f"the inner optimizer's update has no finite derivative where a gradient is "
-                f"exactly 0 (tried on {path!r}): the hypergradient becomes NaN at the first such "
-                "entry, as in the embedding rows of absent tokens; give the optimizer a small "
-                "eps_root, as in optax.adamw(2e-5, eps_root=1e-16) or blomix.bilevel.adamw(2e-5)",
-                stacklevel=3,
-            )
-            return
+            return None  # an optimizer that depends on the sizes cannot be tried
+    bad = (path for path, leaf in by_path(derivative).items() if not np.isfinite(leaf).all())
+    return next(bad, None)
