@@ -35,6 +35,9 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     except Interrupted as stop:
         print(f"blomix {name}: {stop}", file=sys.stderr)
         return stop.code
+    except KeyboardInterrupt:  # outside of an open run: nothing to save
+        print(f"blomix {name}: stopped", file=sys.stderr)
+        return 130
     print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
     return 0
 
