@@ -18,16 +18,17 @@ DEPTH, WIDTH, BATCH = 8, 128, 512
 
 
 def loss(params, x):
-    for weights in params.values():
+    for weights in jax.tree.leaves(params):
         x = jax.nn.gelu(x @ weights)
     return jnp.mean(x**2)
 
 
-def measure(mixup: Mixup) -> dict[str, float]:
+def measure(numbers: int) -> dict[str, dict[str, float]]:
     """FLOPs and temporary bytes of each way, divided by those of a gradient."""
-    pretrained = {
-        f"layer_{i}": jax.ShapeDtypeStruct((WIDTH, WIDTH), "float32") for i in range(DEPTH)
-    }
+    mixup = Mixup("layer")
+    weights = jax.ShapeDtypeStruct((WIDTH, WIDTH), "float32")
+    part = {f"weights_{i}": weights for i in range(DEPTH // numbers)}
+    pretrained = {f"part_{i}": part for i in range(numbers)}
     x = jax.ShapeDtypeStruct((BATCH, WIDTH), "float32")
     alpha = jax.eval_shape(mixup.init, jax.random.key(0), pretrained)
 
@@ -68,12 +69,7 @@ def measure(mixup: Mixup) -> dict[str, float]:
 
 
 def main() -> None:
-    results = {
-        "1 number": measure(Mixup("layer", layer="^")),
-        "2 numbers": measure(Mixup("layer", layer="^layer_[0-3]|^")),
-        "4 numbers": measure(Mixup("layer", layer="^layer_[01]|^layer_[23]|^layer_[45]|^")),
-        "8 numbers": measure(Mixup("matrix")),
-    }
+    results = {f"numbers in alpha: {numbers}": measure(numbers) for numbers in (1, 2, 4, 8)}
     text = json.dumps(results, indent=1)
     print(text)
     (Path(__file__).parent / "results" / "forward_forward.json").write_text(text + "\n")
