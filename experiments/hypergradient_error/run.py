@@ -20,7 +20,6 @@ from blomix import BilevelProblem, Encoder, Mixup
 from blomix.bilevel import adamw
 from blomix.data import batch_rows, encode, folds, load, subsample
 from blomix.hypergradient import (
-    ConjugateGradient,
     Estimator,
     Exact,
     FiniteDifference,
@@ -50,7 +49,6 @@ CASES = {
     "released code": Case(ReleasedCode(LEARNING_RATE)),
     "first order": Case(FirstOrder()),
     "Neumann": Case(Neumann(terms=8, step_size=0.01)),
-    "conjugate gradient": Case(ConjugateGradient(8, damping=1.0)),
     "exact, bfloat16": Case(Exact(), half=True),
     "finite difference, bfloat16": Case(SHARED, half=True),
     "finite difference, no dropout": Case(SHARED, dropout=False),
