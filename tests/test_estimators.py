@@ -173,6 +173,28 @@ def test_the_implicit_estimators_at_a_minimum(estimator):
     assert np.linalg.norm(run(estimator)) < 1e-8 * direct
 
 
+@pytest.mark.parametrize("estimator", ["exact", "finite_difference"])
+def test_bfloat16_compute_keeps_float32_sums(estimator):
+    def half_loss(params, batch, key):
+        params, batch = jax.tree.map(lambda x: x.astype(jnp.bfloat16), (params, batch))
+        return loss(params, batch, key).astype(jnp.float32)
+
+    single = jax.tree.map(lambda x: np.asarray(x, np.float32), (PRETRAINED, TASK, INNER, OUTER))
+    pretrained, task, *batches = single
+
+    def run(loss):
+        problem = BilevelProblem(
+            loss, Mixup(init=0.7), adamw(0.05), unroll=UNROLL, hypergradient=estimator
+        )
+        state = problem.init(KEY, pretrained, task=task)
+        return jax.jit(problem.hypergradient)(state, pretrained, *batches)
+
+    found = run(half_loss)
+    assert {x.dtype for x in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    error = relative_error(ravel_pytree(found)[0], ravel_pytree(run(loss))[0])
+    assert 1e-4 < error < {"exact": 0.03, "finite_difference": 0.3}[estimator]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
