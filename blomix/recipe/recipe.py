@@ -70,10 +70,10 @@ class Recipe(Folded):
     unroll: int = 1
     hypergradient: str = "exact"
     lookahead: bool = False
-    granularity: str = "rank1"
+    granularity: Granularity = "rank1"
     rank: int = 1
-    formula: str = "convex"
-    constraint: str = "clip"
+    formula: Formula = "convex"
+    constraint: Constraint = "clip"
     alpha_init: float = 1.0
     alpha_noise: float = 0.005
     alpha_l1: float = 0.0
@@ -109,14 +109,12 @@ class Recipe(Folded):
         (`hypergradient="finite_difference_leaking"` leaves it in place, as there); learning rates
         are arguments, for they belong to the encoder.
         """
-        return cls(
-            **{
-                "partition": "independent",
-                "formula": "released",
-                "hypergradient": "finite_difference_fresh",
-            }
-            | changes
-        )
+        released: dict[str, Any] = {
+            "partition": "independent",
+            "formula": "released",
+            "hypergradient": "finite_difference_fresh",
+        }
+        return cls(**released | changes)
 
     def fit(self, job: Job) -> Fit:
         start = start_params(job, self.head_init)

@@ -79,7 +79,13 @@ class Result:
         return self.decide(self.logits(texts))
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """The metrics of the run's task on labelled examples."""
+        """The metrics of the run's task on labelled examples.
+
+        Raises:
+          InputError: the examples have no labels.
+        """
+        if examples.labels is None:
+            raise InputError(f"{examples.name}: expected labels to compare with, found none")
         return metrics.evaluate(self.summary["metric"], examples.labels, self.logits(examples))
 
     def save_pretrained(self, directory: str | Path) -> None:
