@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from blomix.mixup import Mixup
+from blomix.mixup import Granularity, Mixup
 from blomix.recipe.checks import at_least, within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
@@ -39,7 +39,7 @@ class Joint(Training):
     name: ClassVar[str] = "joint"
 
     outer_learning_rate: float = 2e-3
-    granularity: str = "rank1"
+    granularity: Granularity = "rank1"
     alpha_init: float = 1.0
     alpha_noise: float = 0.005
 
@@ -50,7 +50,7 @@ class Joint(Training):
 
     def fit(self, job: Job) -> Fit:
         mixup = Mixup(
-            granularity=self.granularity,  # pyright: ignore[reportArgumentType]
+            granularity=self.granularity,
             where=Leaves.of(job.encoder.params, job.encoder.is_mixed),
             init=(self.alpha_init, self.alpha_noise),
         )

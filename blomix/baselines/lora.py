@@ -70,9 +70,8 @@ class Lora(Training):
         encoder = job.encoder
 
         def where(path, leaf):
-            return encoder.is_mixed(path, leaf) and re.fullmatch(
-                self.matrices, encoder.matrix_of(path)
-            )
+            named = re.fullmatch(self.matrices, encoder.matrix_of(path)) is not None
+            return named and encoder.is_mixed(path, leaf)
 
         found = Leaves.of(encoder.params, where)
         if not found.paths:

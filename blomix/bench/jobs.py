@@ -72,7 +72,11 @@ class Workshop:
     @cache  # noqa: B019 - one workshop a process
     def examples(self, task: TaskSpec) -> tuple[Examples, Examples]:
         """What training examples are drawn from, and what is scored."""
-        columns = {"text": task.text, "text_pair": task.text_pair, "label": task.label}
+        columns: dict[str, Any] = {
+            "text": task.text,
+            "text_pair": task.text_pair,
+            "label": task.label,
+        }
         train = load(self.data / task.folder, **columns, split=task.train)
         most = self.study.validation_rows
         if task.validation == "holdout":

@@ -167,7 +167,7 @@ class Bench:
             "subset_seed": cell.subset_seed,
             "metric": train.metric,
             "score": None,
-            "majority_score": metrics.majority(train.metric, subset.labels, scored.labels),
+            "majority_score": metrics.majority(train.metric, subset.targets, scored.targets),
             "scored_rows": len(scored),
             "leaked_rows": leakage(subset, scored)["rows"],
             "steps": None,
@@ -182,7 +182,7 @@ class Bench:
     def scores(self, cell: Cell, job, fitted: Fitted) -> Record:
         _, scored = self.workshop.examples(cell.task)
         logits = predict_logits(job.encoder, fitted.params, self.workshop.scored_arrays(cell))
-        scores = metrics.evaluate(scored.metric, scored.labels, logits)
+        scores = metrics.evaluate(scored.metric, scored.targets, logits)
         shares = [float(np.mean(share)) for share in fitted.shares.values()]
         facts = fitted.facts | ({"mean_share": float(np.mean(shares))} if shares else {})
         return {"score": scores["score"], "metrics": scores, "facts": facts}

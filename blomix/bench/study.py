@@ -212,7 +212,8 @@ def _variant(path: Path, shared: tuple[Settings, Settings], chosen: Mapping) -> 
 
 def _task(name: str, entry: Mapping, where: Path) -> TaskSpec:
     _check(entry, _TASK, f"{where}: tasks.{name}")
-    return TaskSpec(**{"name": name, "folder": name} | dict(entry))
+    settings: dict[str, Any] = {"name": name, "folder": name} | dict(entry)
+    return TaskSpec(**settings)
 
 
 def _read(path: Path, types: Mapping[str, type] | None = None) -> dict[str, Any]:

@@ -186,9 +186,11 @@ def _parsed(item: str, kind: type, fields: dict) -> tuple[str, Any]:
 
 
 def source_of(config: Config) -> str | Path:
-    if (config.task is None) == (config.train is None):
-        raise InputError("expected either --task NAME or --train FILE, found both or neither")
-    return config.train if config.task is None else config.task
+    if config.train is not None and config.task is None:
+        return config.train
+    if config.task is not None and config.train is None:
+        return config.task
+    raise InputError("expected either --task NAME or --train FILE, found both or neither")
 
 
 def columns_of(config: Config) -> dict[str, Any]:
@@ -212,6 +214,6 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 
 def default_run_dir(config: Config) -> Path:
-    data = Path(config.task or config.train).stem
+    data = Path(source_of(config)).stem
     parts = [Path(config.model).name, data, config.method, str(config.seed)]
     return Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join(parts))

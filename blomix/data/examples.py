@@ -47,6 +47,13 @@ class Examples:
         """Width of the output layer: one a class, or 1 for a regression."""
         return 1 if self.label_names is None else len(self.label_names)
 
+    @property
+    def targets(self) -> np.ndarray:
+        """The labels, of examples that must have them; raises InputError where there are none."""
+        if self.labels is None:
+            raise InputError(f"{self.name}: expected labelled examples, found texts alone")
+        return self.labels
+
     def label(self, row: int) -> str | float | None:
         """A row's label as a person reads it: the class's name, or the number."""
         if self.labels is None:

@@ -1,6 +1,7 @@
 """The training loop."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def drive(
       ValueError: the fits yield different phases.
     """
     fitted: list[Fitted] = []
-    sent: list = [None] * len(fits)
+    sent: list[Any] = [None] * len(fits)
     gradients, steps = 0.0, 0
     while True:
         phases = []
@@ -52,7 +53,8 @@ def drive(
 
 def account(fit: Fit) -> tuple[int, float]:
     """Steps and gradient evaluations of a method, found by passing its phases without training."""
-    gradients, steps, results = 0.0, 0, None
+    gradients, steps = 0.0, 0
+    results: Any = None
     while True:
         try:
             phase = fit.send(results)

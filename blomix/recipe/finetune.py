@@ -221,8 +221,8 @@ def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any
     """The fitted model with its metrics on the validation examples."""
     arrays = encode(validation, job.encoder.tokenizer, job.max_length)
     logits = predict_logits(job.encoder, fitted.params, arrays)
-    scores = metrics.evaluate(validation.metric, validation.labels, logits)
-    majority = metrics.majority(validation.metric, job.train.labels, validation.labels)
+    scores = metrics.evaluate(validation.metric, validation.targets, logits)
+    majority = metrics.majority(validation.metric, job.train.targets, validation.targets)
     scored = {
         "score": scores.pop("score"),
         "majority_score": majority,

@@ -81,10 +81,10 @@ class Job:
 
     def score(self, params: PyTree) -> float:
         """The task's metric on the held examples."""
-        if self.held is None or self.held_arrays is None or self.held.labels is None:
+        if self.held is None or self.held_arrays is None:
             raise ValueError("this job holds no examples out")
         logits = predict_logits(self.encoder, params, self.held_arrays)
-        return metrics.evaluate(self.train.metric, self.held.labels, logits)["score"]
+        return metrics.evaluate(self.train.metric, self.held.targets, logits)["score"]
 
 
 @lru_cache(maxsize=32)

@@ -84,9 +84,7 @@ class Result:
         Raises:
           InputError: the examples have no labels.
         """
-        if examples.labels is None:
-            raise InputError(f"{examples.name}: expected labels to compare with, found none")
-        return metrics.evaluate(self.summary["metric"], examples.labels, self.logits(examples))
+        return metrics.evaluate(self.summary["metric"], examples.targets, self.logits(examples))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes a Hugging Face directory with a model card and a manifest of its files."""

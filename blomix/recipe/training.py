@@ -153,8 +153,11 @@ class Training:
         """What `optimizer` descends along."""
         return adamw(decayed(job), self.weight_decay, self.clip)
 
-    def train(self, job: Job, step: Supervised, params: PyTree, extra: PyTree = None):
-        """Yields the finetuning phases; returns what the last (or the best) epoch gave."""
+    def train(self, job: Job, step: Any, params: PyTree, extra: PyTree = None):
+        """Yields the finetuning phases; returns what the last (or the best) epoch gave.
+
+        `step` is a `Supervised`, or whatever has its parts.
+        """
 
         def fitted(params, extra) -> Fitted:
             weights = jax.jit(step.weights)(params, extra, job.encoder.params)
