@@ -1,4 +1,4 @@
-"""Writes chosen.toml: the learning rate of each variant with the best mean score on the tuning tasks.
+"""Writes chosen.toml: each variant's learning rate with the best mean score on the tuning tasks.
 
 Command: python experiments/low_resource/choose.py [RESULTS_OF_TUNING]
 """
