@@ -34,7 +34,7 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
         return 2
     except Interrupted as stop:
         print(f"blomix {name}: {stop}", file=sys.stderr)
-        return int(stop.code)
+        return stop.exit_code
     except KeyboardInterrupt:  # outside of an open run: nothing to save
         print(f"blomix {name}: stopped", file=sys.stderr)
         return 130

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 
@@ -110,7 +111,7 @@ class OnMesh:
 
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:
     """An array that every process has, each of them putting its part on its own devices."""
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = _put(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
     return jax.make_array_from_callback(x.shape, sharding, lambda part: np.asarray(x)[part])

@@ -55,7 +55,7 @@ def spec(role: str, path: tuple, leaf: Any, stacked: bool, model: int) -> Partit
     axis = _split(keystr(path, simple=True, separator="/"), leaf.shape[len(front) :], model)
     if axis is None:
         return PartitionSpec(*front)
-    rest = [None] * (len(leaf.shape) - len(front))
+    rest: list[str | None] = [None] * (len(leaf.shape) - len(front))
     rest[axis] = MODEL
     return PartitionSpec(*front, *rest)
 

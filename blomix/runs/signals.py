@@ -14,6 +14,7 @@ class Interrupted(SystemExit):
 
     def __init__(self, code: int):
         super().__init__(code)
+        self.exit_code = code
 
     def __str__(self) -> str:
         return "stopped and saved; the same command continues from here"
