@@ -24,5 +24,5 @@ def enable() -> None:
     import jax
 
     path = folder()
-    if path and (VARIABLE in os.environ or jax.config.read("jax_compilation_cache_dir") is None):
+    if path and (VARIABLE in os.environ or "JAX_COMPILATION_CACHE_DIR" not in os.environ):
         jax.config.update("jax_compilation_cache_dir", str(path))
