@@ -71,7 +71,7 @@ class JointStep:
     outer: optax.GradientTransformation
     cost: float = 1.0
 
-    def init(self, params: Any, key: jax.Array, extra: Any) -> TrainState:
+    def init(self, params: Any, key: jax.Array, extra: Any = None) -> TrainState:
         optimizers = (self.inner.init(params), self.outer.init(extra))
         return TrainState(jnp.zeros((), jnp.int32), params, optimizers, key, extra)
 

@@ -67,6 +67,8 @@ class Bench:
         watch = Watch(total, sum(self.finished(cell) for _, group in groups for cell in group))
         for name, pairs in groupby(groups, key=lambda pair: pair[0]):
             with self.claim(name) as mine:
+                if not mine:
+                    note(f"{name}: left to the process that works on it")
                 for _, group in pairs if mine else ():
                     if not all(self.finished(cell) for cell in group):
                         watch.add(group[0], self.run_group(group))
@@ -175,7 +177,8 @@ class Bench:
             "seconds": None,
             "digests": {"train": digest(subset.digests), "validation": digest(scored.digests)},
             "config": self.config(cell),
-            "model": describe(self.workshop.encoder(cell.task, cell.variant)),
+            "model": describe(self.workshop.encoder(cell.task, cell.variant))
+            | {"source": Path(self.workshop.model).name},
             "environment": found | {"commit": found["commit"] or self.commit},
         }
 
