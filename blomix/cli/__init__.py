@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "copy a finished run's model as a Hugging Face directory",
     "bench": "run a study: a grid of tasks, sizes, methods and seeds",
     "report": "write what a finished run did as a web page with figures",
+    "pilot": "try methods on your labels within a time budget and decide",
     "compare": "set finished runs side by side",
     "doctor": "check the installation and the devices",
 }

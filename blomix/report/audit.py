@@ -49,8 +49,10 @@ def audit(run: RunRecord) -> Audit:
 def _facts(run: RunRecord) -> dict[str, str]:
     summary, environment = run.summary, run.environment
     begun = run.audit[0]["time"] if run.audit else "unknown"
-    plain = summary["train_size"] * summary["recipe"].get("epochs", 1)
-    plain_steps = max(1, -(-plain // summary["recipe"].get("batch_size", 1)))
+    recipe = summary["recipe"]
+    plain_steps = max(
+        1, round(recipe["epochs"] * -(-summary["train_size"] // recipe["batch_size"]))
+    )
     gradients = summary["gradient_evaluations"]
     return {
         "Data": summary["data"],

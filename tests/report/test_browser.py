@@ -2,9 +2,12 @@
 
 import pytest
 
+from blomix.pilot.decision import decide
+from blomix.pilot.page import write_page as write_pilot_page
 from blomix.report.compare import compare, write_page
 from blomix.report.page import report
 from blomix.report.reading import RunRecord
+from tests.pilot.test_decision import cells
 from tests.report.browser import Browser
 from tests.report.synthetic import write_run
 from tests.report.test_page import HOSTILE
@@ -28,11 +31,18 @@ def pages(tmp_path_factory):
     report(runs, folder / "report")
     records = [RunRecord.load(run) for run in runs]
     write_page(compare(records), records, folder / "compare")
-    return {"report": folder / "report/report.html", "compare": folder / "compare/compare.html"}
+    trial = cells()
+    result = {"metric": "accuracy", "data": HOSTILE[0], "examples": 266, "budget_seconds": 60.0}
+    pilot = write_pilot_page(decide(trial, target=0.9), trial, result, folder / "pilot")
+    return {
+        "report": folder / "report/report.html",
+        "compare": folder / "compare/compare.html",
+        "pilot": pilot,
+    }
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["report", "compare"])
+@pytest.mark.parametrize("name", ["report", "compare", "pilot"])
 def test_the_page_fits_and_is_quiet(browser, pages, name, width):
     browser.open(pages[name], width)
     assert browser.complaints() == []

@@ -1,0 +1,224 @@
+"""The decision (go, collect more labels, use the simpler model): a pure function of the scores."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blomix.pilot.curve import Curve, fit
+from blomix.report.resampling import LEVEL, Interval
+
+GO, COLLECT, SIMPLER = "go", "collect", "simpler"
+# From the simplest; a method has to earn its place against every one before it.
+METHODS = ("probe", "plain", "blomix")
+NAMES = {
+    "probe": "the frozen encoder with a regression on top",
+    "plain": "plain finetuning",
+    "blomix": "blomix",
+}
+WORTHWHILE = 0.01  # a gain below this is not worth a more complex model
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trained and scored model: `n` training labels of split `split`, `tested` others scored."""
+
+    method: str
+    n: int
+    split: int
+    score: float
+    majority: float
+    tested: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A method's mean gain over another (or over ignoring the text) on the same splits."""
+
+    method: str
+    over: str
+    gain: Interval
+    splits: int
+
+    @property
+    def shown(self) -> bool:
+        return self.gain.above_zero and self.gain.value >= WORTHWHILE
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`kind` is "go", "collect" or "simpler"; `labels`: how many to have in all, with "collect"."""
+
+    kind: str
+    method: str
+    headline: str
+    reasons: tuple[str, ...]
+    labels: Interval | None
+    gains: tuple[Gain, ...]
+
+
+def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
+    """What the trial's scores say.
+
+    1. Nothing is shown to beat ignoring the text: collect more labels.
+    2. Otherwise the simplest method wins that no more complex one is shown to beat.
+    3. With a `target` that the winner does not reach: collect more labels, as many as its learning
+       curve says.
+    4. Otherwise go, if the winner is blomix, or use the simpler model that won.
+
+    Args:
+      cells: the trained models; those with the most labels decide, the others give the curve.
+      target: the score that is needed, if there is one.
+    """
+    full = max(cell.n for cell in cells)
+    at_full = [cell for cell in cells if cell.n == full]
+    methods = [m for m in METHODS if any(cell.method == m for cell in at_full)]
+    over_majority = {m: gain(at_full, m, None) for m in methods}
+    gains = [*over_majority.values()]
+    for i, method in enumerate(methods):
+        gains += [gain(at_full, method, simpler) for simpler in methods[:i]]
+    learned = [m for m in methods if over_majority[m].gain.above_zero]
+    if not learned:
+        return _too_small(full, over_majority, gains)
+    winner, reasons = _winner(learned, gains)
+    mean = float(np.mean([cell.score for cell in at_full if cell.method == winner]))
+    reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")
+    curve = learning_curve(cells, winner)
+    if target is not None and mean < target:
+        return _short_of(target, mean, full, winner, curve, reasons, gains)
+    if curve is not None:
+        more = curve.gain(full, 2 * full)
+        reasons.append(
+            f"By its learning curve, twice as many labels would add {more.value:.3f} "
+            f"(95% interval {more.low:.3f} to {more.high:.3f})."
+        )
+    if winner == "blomix":
+        return Decision(GO, winner, "Go: finetune with blomix", tuple(reasons), None, tuple(gains))
+    headline = f"Use the simpler model: {NAMES[winner]}"
+    return Decision(SIMPLER, winner, headline, tuple(reasons), None, tuple(gains))
+
+
+def gain(cells: Sequence[Cell], method: str, over: str | None) -> Gain:
+    """Mean difference over splits, with the corrected resampled t interval.
+
+    Splits overlap, which makes their plain variance too small; it is multiplied by
+    `1/J + tested/trained` instead of `1/J` (Nadeau and Bengio, "Inference for the generalization
+    error", Machine Learning 2003). With one split the interval is unbounded.
+    """
+    from scipy.stats import t
+
+    ours = {cell.split: cell for cell in cells if cell.method == method}
+    theirs = {
+        cell.split: cell.majority if over is None else cell.score
+        for cell in cells
+        if cell.method == (over or method)
+    }
+    shared = sorted(ours.keys() & theirs.keys())
+    name = "ignoring the text" if over is None else over
+    if not shared:
+        return Gain(method, name, Interval(math.nan, -math.inf, math.inf), 0)
+    differences = np.array([ours[split].score - theirs[split] for split in shared])
+    mean, count = float(differences.mean()), len(shared)
+    if count == 1:
+        return Gain(method, name, Interval(mean, -math.inf, math.inf), 1)
+    cell = ours[shared[0]]
+    variance = differences.var(ddof=1) * (1 / count + cell.tested / cell.n)
+    reach = float(t.ppf((1 + LEVEL) / 2, count - 1) * math.sqrt(variance))
+    return Gain(method, name, Interval(mean, mean - reach, mean + reach), count)
+
+
+def learning_curve(cells: Sequence[Cell], method: str) -> Curve | None:
+    """The curve through one method's scores."""
+    scores: dict[int, list[float]] = {}
+    for cell in cells:
+        if cell.method == method:
+            scores.setdefault(cell.n, []).append(cell.score)
+    return fit(scores)
+
+
+def _winner(learned: Sequence[str], gains: Sequence[Gain]) -> tuple[str, list[str]]:
+    """The simplest method that no more complex one is shown to beat, and why."""
+    winner, reasons = learned[0], []
+    for method in learned[1:]:
+        found = next(g for g in gains if g.method == method and g.over == winner)
+        words = (
+            f"{NAMES[method]} against {NAMES[winner]}: {found.gain.value:+.3f} "
+            f"(95% interval {found.gain.low:+.3f} to {found.gain.high:+.3f}, {found.splits} splits)"
+        )
+        words = words[0].upper() + words[1:]
+        if found.shown:
+            reasons.append(f"{words}: a gain.")
+            winner = method
+        elif found.splits < 2:
+            reasons.append(f"{words}: one split shows nothing; a larger budget gives more.")
+        elif found.gain.high < WORTHWHILE:
+            reasons.append(f"{words}: no gain worth having.")
+        else:
+            reasons.append(
+                f"{words}: no gain shown; one of up to {found.gain.high:.3f} is not excluded."
+            )
+    return winner, reasons
+
+
+def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
+    """Labels until the best method's gain would stand clear of its own scatter.
+
+    The reach of an interval falls as 1 / sqrt(n): n (reach / gain)^2, with the gain drawn from its
+    own uncertainty. A lower bound in spirit, for more labels also raise the gain.
+    """
+    top = max(over.values(), key=lambda found: found.gain.value)
+    reach = top.gain.high - top.gain.value
+    reasons = [
+        f"With {full:,} training labels no method was shown to be better than ignoring the text; "
+        f"the best, {NAMES[top.method]}, is {top.gain.value:+.3f} from it (95% interval "
+        f"{top.gain.low:+.3f} to {top.gain.high:+.3f}).",
+        "A model chosen from these scores would be chosen by chance.",
+    ]
+    if math.isfinite(reach):
+        draws = np.random.default_rng(0).normal(top.gain.value, reach / 2, 2000)
+        with np.errstate(divide="ignore"):
+            needed = np.where(draws > 0, full * (reach / draws) ** 2, np.inf)
+        low, value, high = np.quantile(needed, [0.025, 0.5, 0.975], method="inverted_cdf")
+        labels = Interval(*(max(2.0 * full, float(x)) for x in (value, low, high)))
+    else:
+        labels = Interval(2.0 * full, 2.0 * full, math.inf)
+    headline = f"Collect more labels: {_count(labels)}"
+    return Decision(COLLECT, top.method, headline, tuple(reasons), labels, tuple(gains))
+
+
+def _short_of(
+    target: float,
+    mean: float,
+    full: int,
+    winner: str,
+    curve: Curve | None,
+    reasons: list[str],
+    gains: list[Gain],
+) -> Decision:
+    reasons.append(f"That is {target - mean:.3f} short of the {target:.3f} that is needed.")
+    labels = None
+    headline = "Collect more labels; how many cannot be said from one size"
+    if curve is not None:
+        needed = curve.labels_for(target)
+        labels = Interval(*(max(full + 1.0, x) for x in (needed.value, needed.low, needed.high)))
+        headline = f"Collect more labels: {_count(labels)}"
+        if math.isinf(labels.value):
+            headline = "More labels alone are not likely to reach the target"
+            reasons.append(
+                f"The learning curve levels off at about {np.median(curve.a):.3f}. Clearer labels, "
+                "another encoder or a lower target would help more."
+            )
+    return Decision(COLLECT, winner, headline, tuple(reasons), labels, tuple(gains))
+
+
+def _count(labels: Interval) -> str:
+    def shown(n: float) -> str:
+        # Two digits: the rest would be a pretence.
+        return f"{float(f'{n:.2g}'):,.0f}"
+
+    if math.isinf(labels.value):
+        return f"at least {shown(labels.low)} in all, and perhaps far more"
+    above = "without an upper bound" if math.isinf(labels.high) else f"to {shown(labels.high)}"
+    return f"about {shown(labels.value)} in all (95% interval from {shown(labels.low)} {above})"

@@ -1,0 +1,129 @@
+"""The trial itself: methods, splits and training sizes, as many as the time budget holds."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blomix.data import Examples, holdout, subsample
+from blomix.errors import InputError
+from blomix.pilot.decision import Cell
+from blomix.recipe.finetune import finetune
+from blomix.recipe.training import Training
+
+if TYPE_CHECKING:
+    from blomix.encoders import Encoder
+
+TESTED = 0.25  # of the examples in each split
+SIZES = (0.25, 0.5, 1.0)  # of a split's training part
+FEWEST = 12  # examples; fewer cannot be split into anything that says something
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model to train."""
+
+    method: str
+    split: int
+    size: float
+
+
+def run_trial(
+    encoder: "Encoder",
+    examples: Examples,
+    methods: Mapping[str, Training],
+    budget: float,
+    *,
+    seed: int = 0,
+    max_length: int = 128,
+    splits: int = 10,
+    note: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Cell]:
+    """Trains and scores every method on stratified splits until the budget is spent.
+
+    A model that would not fit into what is left of the budget is passed over; how long it would
+    take is judged by earlier ones of its method.
+
+    Args:
+      encoder: pretrained, with a head for the examples' labels.
+      examples: all the labelled examples there are.
+      methods: by name, the cheapest first.
+      budget: seconds.
+      splits: most splits.
+      note: told what is trained, a line a model.
+
+    Raises:
+      InputError: too few examples to split, or no split asked for.
+    """
+    if splits < 1:
+        raise InputError(f"expected at least one split, found {splits}")
+    if len(examples) < FEWEST:
+        raise InputError(
+            f"{examples.name}: {len(examples)} labelled examples are too few for a trial; it needs "
+            f"at least {FEWEST}"
+        )
+    started, cells = clock(), []
+    for task in plan(tuple(methods), splits):
+        left = budget - (clock() - started)
+        if left <= 0:
+            break
+        train, tested = _split(examples, task, seed)
+        if _expected(cells, task.method, len(train)) > left:
+            continue
+        begun = clock()
+        result = finetune(
+            encoder,
+            train,
+            tested,
+            methods[task.method],
+            seed=seed + task.split,
+            max_length=max_length,
+            quiet=True,
+        )
+        cells.append(
+            Cell(
+                method=task.method,
+                n=len(train),
+                split=task.split,
+                score=result.score,
+                majority=result.summary["majority_score"],
+                tested=len(tested),
+                seconds=clock() - begun,
+            )
+        )
+        note(f"{task.method}, split {task.split + 1}, {len(train)} labels: {result.score:.3f}")
+    return cells
+
+
+def plan(methods: tuple[str, ...], splits: int) -> Iterator[Task]:
+    """The order of work: what a decision needs most comes first.
+
+    Two small models of each method (the first compiles, the second tells its pace), two splits with
+    all the labels, then the sizes between for the learning curve, then more splits.
+    """
+    order = [(split, size) for size in (SIZES[0], SIZES[-1], *SIZES[1:-1]) for split in (0, 1)]
+    order += [(split, size) for split in range(2, splits) for size in (SIZES[-1], *SIZES[:-1])]
+    for split, size in order:
+        if split < splits:
+            yield from (Task(method, split, size) for method in methods)
+
+
+def _split(examples: Examples, task: Task, seed: int) -> tuple[Examples, Examples]:
+    """(training part, scored part) of a task: nested in size, the same for all methods."""
+    rows, tested = holdout(examples, TESTED, seed + task.split)
+    train = examples.select(rows)
+    n = round(task.size * len(train))
+    return subsample(train, max(n, examples.num_labels, 2), seed + task.split), examples.select(
+        tested
+    )
+
+
+def _expected(cells: list[Cell], method: str, n: int) -> float:
+    """Seconds for `n` labels at the pace of the method's largest model so far; 0 before any."""
+    own = [cell for cell in cells if cell.method == method]
+    if not own:
+        return 0.0
+    own = own[1:] or own  # the first also took the time to compile
+    largest = max(own, key=lambda cell: cell.n)
+    return largest.seconds * n / largest.n

@@ -1,0 +1,63 @@
+"""The pilot end to end, on data whose right decision is known."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import WORDS, result_of
+
+QUICK = ("--epochs", "1", "--folds", "2", "--budget", "1h", "--pooling", "mean")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """wordy.csv: a label that one word decides, which frozen features show; coin.csv: a coin's."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    good, bad = ("good", "fine", "great"), ("bad", "awful", "poor")
+    texts = [
+        (f"the {thing} was {degree} {word}", "positive" if word in good else "negative")
+        for thing in ("film", "book", "song", "play")
+        for degree in ("very", "quite")
+        for word in good + bad
+    ]
+    coin = [(" ".join(rng.choice(WORDS, 6)), ("heads", "tails")[i % 2]) for i in range(16)]
+    for name, rows in (("wordy", texts), ("coin", coin)):
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    return folder
+
+
+def pilot(blomix, tiny_model, data, out, splits):
+    arguments = ("--model", tiny_model, "--train", data, "--out", out, "--splits", splits)
+    code, output, error = blomix("pilot", *arguments, "--json", *QUICK)
+    assert (code, error) == (0, "")
+    return result_of(output)
+
+
+def test_where_frozen_features_do_the_simpler_model_is_advised(
+    blomix, tiny_model, labelled, tmp_path
+):
+    result = pilot(blomix, tiny_model, labelled / "wordy.csv", tmp_path, 3)
+    assert (result["decision"], result["method"]) == ("simpler", "probe")
+    assert {cell["method"] for cell in result["cells"]} == {"probe", "plain", "blomix"}
+    kept = json.loads((tmp_path / "pilot.json").read_text())
+    assert kept["headline"] in (tmp_path / "pilot.html").read_text()
+    assert (tmp_path / "figures" / "learning_curve.csv").is_file()
+
+
+def test_where_labels_are_few_and_say_nothing_more_are_asked_for(
+    blomix, tiny_model, labelled, tmp_path
+):
+    result = pilot(blomix, tiny_model, labelled / "coin.csv", tmp_path, 2)
+    assert result["decision"] == "collect"
+    assert result["labels"]["low"] >= 24
+
+
+def test_a_budget_that_is_none_is_refused(blomix, tiny_model, labelled):
+    arguments = ("--model", tiny_model, "--train", labelled / "coin.csv", "--budget", "soon")
+    code, _, error = blomix("pilot", *arguments)
+    assert code == 2
+    assert "expected a time such as 90s" in error

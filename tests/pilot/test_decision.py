@@ -1,0 +1,97 @@
+"""The decision on scores whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from blomix.pilot.decision import COLLECT, GO, SIMPLER, Cell, decide, gain
+
+LAW = {"probe": (0.80, 1.0), "plain": (0.80, 1.0), "blomix": (0.80, 1.0)}
+
+
+def cells(law=LAW, sizes=(50, 100, 200), splits=8, noise=0.01, majority=0.5, seed=0):
+    """Scores a - b / sqrt(n) plus a scatter that the methods share, and one of their own."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for split in range(splits):
+        for n in sizes:
+            shared = noise * rng.normal()
+            for method, (a, b) in law.items():
+                score = a - b / math.sqrt(n) + shared + 0.3 * noise * rng.normal()
+                made.append(Cell(method, n, split, score, majority, n // 3, 1.0))
+    return made
+
+
+def test_equal_methods_mean_the_simplest():
+    found = decide(cells())
+    assert (found.kind, found.method) == (SIMPLER, "probe")
+    assert found.labels is None
+
+
+def test_a_frozen_encoder_that_is_better_is_used():
+    found = decide(cells(LAW | {"probe": (0.9, 1.0)}))
+    assert (found.kind, found.method) == (SIMPLER, "probe")
+    assert any("no gain worth having" in reason for reason in found.reasons)
+
+
+def test_plain_finetuning_is_a_simpler_model_too():
+    found = decide(cells(LAW | {"probe": (0.7, 1.0)}))
+    assert (found.kind, found.method) == (SIMPLER, "plain")
+
+
+def test_a_real_gain_means_go():
+    found = decide(cells(LAW | {"blomix": (0.9, 1.0)}))
+    assert (found.kind, found.method) == (GO, "blomix")
+    assert any("a gain" in reason for reason in found.reasons)
+
+
+def test_a_gain_in_the_scatter_does_not_mean_go():
+    found = decide(cells(LAW | {"blomix": (0.81, 1.0)}, noise=0.2, splits=4))
+    assert found.kind != GO
+
+
+def test_nothing_learned_means_more_labels_at_least_twice_as_many():
+    law = {method: (0.5, 0.0) for method in LAW}
+    found = decide(cells(law, noise=0.1))
+    assert found.kind == COLLECT
+    assert found.labels.low >= 400
+    assert any("chosen by chance" in reason for reason in found.reasons)
+
+
+def test_one_split_decides_nothing():
+    found = decide(cells(LAW | {"blomix": (0.95, 1.0)}, splits=1))
+    assert found.kind == COLLECT
+    assert math.isinf(found.labels.high)
+
+
+def test_a_target_within_reach_says_how_many_labels():
+    found = decide(cells(LAW | {"blomix": (0.9, 1.0)}, noise=0.004), target=0.86)
+    assert found.kind == COLLECT
+    truth = (1.0 / 0.04) ** 2
+    assert found.labels.low <= truth <= found.labels.high
+    assert "about" in found.headline
+
+
+def test_a_target_out_of_reach_is_called_so():
+    found = decide(cells(noise=0.002), target=0.99)
+    assert found.kind == COLLECT
+    assert math.isinf(found.labels.value)
+    assert "not likely to reach" in found.headline
+
+
+def test_a_target_that_is_met_changes_nothing():
+    assert decide(cells(), target=0.6) == decide(cells())
+
+
+def test_the_interval_is_the_corrected_t():
+    made = [cell for cell in cells(splits=5) if cell.n == 200]
+    found = gain(made, "blomix", "probe")
+    ours, theirs = (
+        np.array([cell.score for cell in made if cell.method == method])
+        for method in ("blomix", "probe")
+    )
+    difference = ours - theirs
+    reach = 2.776 * math.sqrt(difference.var(ddof=1) * (1 / 5 + 66 / 200))
+    assert found.gain.value == pytest.approx(difference.mean())
+    assert found.gain.high - found.gain.value == pytest.approx(reach, rel=1e-3)

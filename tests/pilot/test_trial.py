@@ -1,0 +1,68 @@
+"""The trial keeps its budget and does first what a decision needs most."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from blomix.data import Examples
+from blomix.errors import InputError
+from blomix.pilot import trial
+from blomix.pilot.trial import plan, run_trial
+
+METHODS = {"probe": object(), "plain": object(), "blomix": object()}
+COST = {"probe": 0.005, "plain": 0.005, "blomix": 1.0}  # seconds a label
+COMPILING = 10.0  # seconds, once a method
+
+
+def examples(n=160):
+    labels = np.arange(n) % 2
+    return Examples(tuple(f"text {i}" for i in range(n)), None, labels, ("a", "b"), name="toy")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only training moves."""
+    now = SimpleNamespace(seconds=0.0, compiled=set())
+    of = {id(method): name for name, method in METHODS.items()}
+
+    def finetune(encoder, train, tested, method, **options):
+        assert not set(train.digests) & set(tested.digests)
+        name = of[id(method)]
+        now.seconds += COST[name] * len(train) + (COMPILING if name not in now.compiled else 0)
+        now.compiled.add(name)
+        return SimpleNamespace(score=0.5, summary={"majority_score": 0.5})
+
+    monkeypatch.setattr(trial, "finetune", finetune)
+    return lambda: now.seconds
+
+
+def test_two_splits_with_all_labels_come_before_the_rest():
+    order = [(task.split, task.size) for task in plan(("probe",), 3)]
+    assert order[:4] == [(0, 0.25), (1, 0.25), (0, 1.0), (1, 1.0)]
+    assert len(order) == len(set(order)) == 9
+
+
+def test_a_budget_is_not_overrun_but_by_the_first_model_of_a_method(clock):
+    cells = run_trial(None, examples(), METHODS, 400.0, clock=clock)
+    assert clock() <= 400
+    assert {cell.method for cell in cells if cell.n == 120} == set(METHODS)
+    assert sum(cell.method == "blomix" and cell.n == 120 for cell in cells) >= 2
+
+
+def test_what_the_costly_method_leaves_goes_to_the_others(clock):
+    cells = run_trial(None, examples(), METHODS, 115.0, clock=clock)
+    count = {method: sum(cell.method == method for cell in cells) for method in METHODS}
+    assert count == {"probe": 30, "plain": 30, "blomix": 2}
+
+
+def test_without_an_end_of_time_everything_is_trained(clock):
+    cells = run_trial(None, examples(), METHODS, 1e9, splits=2, clock=clock)
+    assert len(cells) == 2 * 3 * 3
+    assert {cell.n for cell in cells} == {30, 60, 120}
+    assert {cell.tested for cell in cells} == {40}
+
+
+def test_a_handful_of_examples_is_refused():
+    with pytest.raises(InputError, match="too few for a trial"):
+        run_trial(None, examples(8), METHODS, 10.0)
