@@ -19,6 +19,8 @@ class Config:
     """Run directories that `blomix finetune` finished, scored on the same examples."""
     out: Path | None = None
     """Folder to write to; the folder `report` in the first run if left out."""
+    tensorboard: Path | None = None
+    """Folder to write the runs' logs to as TensorBoard events, a folder a run."""
     json: bool = False
     """Print the result as one JSON line."""
 
@@ -30,6 +32,12 @@ def run(config: Config) -> dict[str, Any]:
     if not config.runs:
         raise InputError("expected one run directory or more, found none")
     page, verdict = report(config.runs, config.out)
+    if config.tensorboard is not None:
+        from blomix.report.reading import RunRecord
+        from blomix.report.tensorboard import write_events
+
+        for path in config.runs:
+            write_events(RunRecord.load(path), config.tensorboard / path.name)
     return {"report": str(page), "verdict": verdict.headline, "reasons": list(verdict.reasons)}
 
 
