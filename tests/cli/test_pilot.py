@@ -6,9 +6,15 @@ import json
 import numpy as np
 import pytest
 
+from blomix.baselines.probe import Probe
+from blomix.data import load
+from blomix.encoders import Encoder
+from blomix.pilot.decision import decide
+from blomix.pilot.trial import run_trial
+from blomix.recipe import Training
 from tests.conftest import WORDS, result_of
 
-QUICK = ("--epochs", "1", "--folds", "2", "--budget", "1h", "--pooling", "mean")
+QUICK = ("--epochs", "1", "--folds", "2", "--budget", "1h", "--splits", "3", "--pooling", "mean")
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +36,13 @@ def labelled(tmp_path_factory):
     return folder
 
 
-def pilot(blomix, tiny_model, data, out, splits):
-    arguments = ("--model", tiny_model, "--train", data, "--out", out, "--splits", splits)
-    code, output, error = blomix("pilot", *arguments, "--json", *QUICK)
-    assert (code, error) == (0, "")
-    return result_of(output)
-
-
 def test_where_frozen_features_do_the_simpler_model_is_advised(
     blomix, tiny_model, labelled, tmp_path
 ):
-    result = pilot(blomix, tiny_model, labelled / "wordy.csv", tmp_path, 3)
+    arguments = ("--model", tiny_model, "--train", labelled / "wordy.csv", "--out", tmp_path)
+    code, output, error = blomix("pilot", *arguments, "--json", *QUICK)
+    assert (code, error) == (0, "")
+    result = result_of(output)
     assert (result["decision"], result["method"]) == ("simpler", "probe")
     assert {cell["method"] for cell in result["cells"]} == {"probe", "plain", "blomix"}
     kept = json.loads((tmp_path / "pilot.json").read_text())
@@ -48,12 +50,13 @@ def test_where_frozen_features_do_the_simpler_model_is_advised(
     assert (tmp_path / "figures" / "learning_curve.csv").is_file()
 
 
-def test_where_labels_are_few_and_say_nothing_more_are_asked_for(
-    blomix, tiny_model, labelled, tmp_path
-):
-    result = pilot(blomix, tiny_model, labelled / "coin.csv", tmp_path, 2)
-    assert result["decision"] == "collect"
-    assert result["labels"]["low"] >= 24
+def test_where_labels_are_few_and_say_nothing_more_are_asked_for(tiny_model, labelled):
+    examples = load(labelled / "coin.csv")
+    encoder = Encoder.from_pretrained(tiny_model, label_names=examples.label_names, pooling="mean")
+    methods = {"probe": Probe(), "plain": Training(epochs=1)}
+    decision = decide(run_trial(encoder, examples, methods, 3600.0, splits=3))
+    assert decision.kind == "collect"
+    assert decision.labels.low >= 24
 
 
 def test_a_budget_that_is_none_is_refused(blomix, tiny_model, labelled):
