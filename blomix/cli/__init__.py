@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "write what a finished run did as a web page with figures",
     "pilot": "try methods on your labels within a time budget and decide",
     "compare": "set finished runs side by side",
+    "plan": "say what a setting needs of a device, by compiling for it",
     "doctor": "check the installation and the devices",
 }
 

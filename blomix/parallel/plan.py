@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from blomix.data import Examples
 from blomix.encoders import Encoder
 from blomix.errors import InputError
-from blomix.parallel.chips import CHIPS, GIB, Topology
+from blomix.parallel.chips import GIB, Topology
 from blomix.parallel.flops import matrix_flops
 from blomix.parallel.mesh import OnMesh, Shape
 from blomix.recipe.job import Job
@@ -109,22 +110,30 @@ def cheapest(setting: Setting, step: str = "search") -> tuple[Setting, Need] | N
 
 def candidates(setting: Setting) -> Iterator[Setting]:
     """Settings that compute the same, cheapest first."""
-    grids = [(1, 1), (2, 2), (2, 4), (4, 4)]
-    kind = setting.topology.kind
-    for rows, columns in grids if setting.topology.chip else [setting.topology.grid * 2]:
-        size = rows * columns if setting.topology.chip else setting.topology.size
-        topology = Topology(kind, (rows, columns)) if setting.topology.chip else setting.topology
-        for mesh in [Shape(data=size), Shape(model=size)][: 1 if size == 1 else 2]:
+    for topology in _smaller_and_larger(setting.topology):
+        meshes = [Shape(data=topology.size)]
+        if topology.size > 1:
+            meshes.append(Shape(model=topology.size))
+        for mesh, remat in product(meshes, (False, True)):
             if setting.batch % mesh.rows == 0:
-                for remat in (False, True):
-                    yield replace(setting, topology=topology, mesh=mesh, remat=remat)
+                yield replace(setting, topology=topology, mesh=mesh, remat=remat)
+
+
+def _smaller_and_larger(topology: Topology) -> list[Topology]:
+    if topology.chip is None:
+        return [topology]
+    return [Topology(topology.kind, grid) for grid in ((1, 1), (2, 2), (2, 4), (4, 4))]
 
 
 def least_bytes(setting: Setting) -> float:
-    """Bytes a device that no compiler can save: the arguments of a search step."""
-    _, arguments = _search(setting)
-    parts = setting.mesh.model
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arguments[:2])) / parts
+    """Bytes a device that no compiler can save: the states and weights of a search step, as if all
+    of them were split."""
+    _, (state, shared, _) = _search(setting)
+    lanes, weights = (
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        for tree in (state, shared)
+    )
+    return (lanes * setting.ensemble + weights) / setting.mesh.model
 
 
 def _search(setting: Setting) -> tuple[Any, tuple]:
@@ -203,6 +212,3 @@ def _wanted(error: Exception) -> int:
     if found is None:
         raise error
     return int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}[found[2]])
-
-
-__all__ = ["CHIPS", "Need", "Setting", "candidates", "cheapest", "plan"]
