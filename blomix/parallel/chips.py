@@ -44,7 +44,7 @@ class Topology:
 
     @classmethod
     def parse(cls, text: str) -> "Topology":
-        match = re.fullmatch(r"(cpu):(\d+)|(\w+):(\d+)x(\d+)", text)
+        match = re.fullmatch(r"(cpu):([1-9]\d*)|(?!cpu)(\w+):([1-9]\d*)x([1-9]\d*)", text)
         kind = match and (match[1] or match[3])
         if match is None or (kind != "cpu" and kind not in CHIPS):
             raise InputError(
@@ -99,6 +99,7 @@ def _chips(name: str) -> list[Any]:
     # Compiling needs no chip: neither its lock nor the cloud's word on which one this is.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     from jax.errors import JaxRuntimeError
     from jax.experimental import topologies
 

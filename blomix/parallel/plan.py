@@ -192,7 +192,7 @@ def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
     try:
         program = compile_step(step, arguments, place, stacked)
     except jax.errors.JaxRuntimeError as error:
-        return Need({"total": _wanted(error)}, limit, flops, None, float("nan"))
+        return Need({"total": bytes_wanted(error)}, limit, flops, None, float("nan"))
     memory = program.memory
     seconds = None
     if chip is not None:
@@ -206,7 +206,7 @@ def _limit(setting: Setting) -> int:
     return device_memory() // setting.topology.size if chip is None else chip.memory or 0
 
 
-def _wanted(error: Exception) -> int:
+def bytes_wanted(error: Exception) -> int:
     """Bytes a program wanted, from the compiler's refusal of it."""
     found = re.search(r"Used ([\d.]+)([KMGT]) of", str(error))
     if found is None:

@@ -31,9 +31,8 @@ PROBLEM = BilevelProblem(
 STEP = SearchStep(PROBLEM)
 
 
-@pytest.fixture
-def search():
-    """`search(width, steps)`: a phase of `width` folds, each with its own batches and key."""
+def make_search(width: int = 3, steps: int = 4) -> Phase:
+    """A phase of `width` folds, each with its own batches and key."""
     draw = np.random.default_rng(0)
     pretrained = {
         "in": {
@@ -49,18 +48,18 @@ def search():
         targets = draw.normal(size=(2, 16, 4)).astype(np.float32)
         return {"inner": (inputs[:1], targets[:1]), "outer": (inputs[1], targets[1])}
 
-    def phase(width=3, steps=4):
-        return Phase(
-            name="search",
-            step=STEP,
-            lanes=[
-                partial(PROBLEM.init, jax.random.key(lane), pretrained) for lane in range(width)
-            ],
-            shared=pretrained,
-            batch=batch,
-            rows=lambda lane, t: [f"{lane}-{t}"],
-            steps=steps,
-            result=lambda state: (state.task, state.alpha),
-        )
+    return Phase(
+        name="search",
+        step=STEP,
+        lanes=[partial(PROBLEM.init, jax.random.key(lane), pretrained) for lane in range(width)],
+        shared=pretrained,
+        batch=batch,
+        rows=lambda lane, t: [f"{lane}-{t}"],
+        steps=steps,
+        result=lambda state: (state.task, state.alpha),
+    )
 
-    return phase
+
+@pytest.fixture
+def search():
+    return make_search

@@ -1,0 +1,84 @@
+"""Run with eight CPU devices, prints what the tests of `test_mesh.py` compare, as JSON."""
+
+import json
+import re
+import sys
+from collections import Counter
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from blomix.bilevel import BilevelProblem
+from blomix.encoders import Encoder
+from blomix.mixup import Mixup
+from blomix.parallel.mesh import OnMesh, Shape
+from blomix.recipe.drive import run_phase
+from blomix.recipe.job import loss_of
+from blomix.recipe.phase import Unrecorded
+from blomix.recipe.program import ONE_DEVICE, compile_step
+from blomix.recipe.progress import Progress
+from blomix.recipe.recipe import SearchStep
+from blomix.recipe.training import Supervised, plain_objective
+from tests.parallel.conftest import make_search
+
+WIDTH = 48  # of the feed-forward, so that its matrices are told from the others by shape
+CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": WIDTH,
+    "max_position_embeddings": 16,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+}
+COLLECTIVE = re.compile(
+    r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
+
+
+def results(mesh: str | None) -> list[list[float]]:
+    """Task weights and alpha of each lane after some steps of a search, flat."""
+    place = ONE_DEVICE if mesh is None else OnMesh.of(Shape.parse(mesh))
+    width = 4 if mesh and "ensemble" in mesh else 1
+    lanes = run_phase(make_search(4, 5), Unrecorded(), Progress(quiet=True), width, place)
+    return [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(lane)]).tolist()
+        for lane in lanes
+    ]
+
+
+def collectives(mesh: str) -> dict[str, dict[str, list]]:
+    """[kind, shape, times] of every collective in a compiled plain and in a search step."""
+    encoder = Encoder.from_config(CONFIG, 2, scan_layers=True, dropout=0.0)
+    loss, params, key = loss_of(encoder.model, False), encoder.params, jax.random.key(0)
+    rows = jnp.zeros((16, 8), jnp.int32)
+    batch = {"input_ids": rows, "attention_mask": rows, "labels": rows[:, 0]}
+    optimizer = optax.adamw(1e-3, eps_root=1e-16)
+    plain = Supervised(plain_objective(loss), optimizer)
+    problem = BilevelProblem(loss, Mixup(where=encoder.is_mixed), inner=optimizer)
+    both = {"inner": jax.tree.map(lambda x: x[None], batch), "outer": batch}
+    steps = {
+        "plain": (plain, jax.eval_shape(partial(plain.init, params), key), batch),
+        "search": (SearchStep(problem), jax.eval_shape(problem.init, key, params), both),
+    }
+    place, found = OnMesh.of(Shape.parse(mesh)), {}
+    for name, (step, state, data) in steps.items():
+        text = compile_step(step, (state, params, data), place).compiled.as_text()
+        counts = Counter(
+            (kind, shape)
+            for shapes, kind in COLLECTIVE.findall(text)
+            for shape in re.findall(r"\w+\[([\d,]*)\]", shapes)
+        )
+        found[name] = [[kind, shape, times] for (kind, shape), times in counts.items()]
+    return found
+
+
+if __name__ == "__main__":
+    what, *arguments = sys.argv[1:]
+    answer = {argument: globals()[what](argument or None) for argument in arguments}
+    print(json.dumps(answer))

@@ -1,0 +1,84 @@
+"""Plans: what a step needs, without the devices."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from blomix.errors import InputError
+from blomix.parallel import plan
+from blomix.parallel.chips import CHIPS, Topology
+from blomix.parallel.flops import matrix_flops
+from blomix.parallel.mesh import Shape
+from tests.parallel.eight import CONFIG
+
+BATCH, LENGTH = 4, 8
+
+
+@pytest.fixture
+def setting(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    return plan.Setting(
+        tmp_path, Topology.parse("cpu:1"), Shape(), batch=BATCH, length=LENGTH, remat=False
+    )
+
+
+def test_flops_count_loops_as_often_as_they_run():
+    def function(x, w):
+        return jax.lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, None, length=5)[0].sum()
+
+    x, w, once = jnp.ones((4, 8)), jnp.ones((8, 8)), 2 * 4 * 8 * 8
+    assert matrix_flops(function, x, w) == 5 * once
+    assert matrix_flops(jax.grad(function, (0, 1)), x, w) == 3 * 5 * once
+    assert matrix_flops(jax.grad(jax.checkpoint(function), (0, 1)), x, w) == 4 * 5 * once
+
+
+def test_a_plan_of_a_finetuning_step(setting):
+    (need,) = plan.plan(setting, ("finetune",)).values()
+    params = plan.Encoder.abstract(setting.config, scan_layers=True).params
+    weights = sum(4 * leaf.size for leaf in jax.tree.leaves(params))
+    # Task weights, both moments, and those pretrained weights that are mixed.
+    assert 3 * weights < need.memory["arguments"] < 4 * weights
+    assert need.memory["temporaries"] > 0
+    assert need.fits
+    hidden, width, layers = 32, CONFIG["intermediate_size"], CONFIG["num_hidden_layers"]
+    products = layers * (4 * hidden**2 + 2 * hidden * width) * BATCH * LENGTH
+    assert 3 * 2 * products < need.flops < 3 * 2 * products * 1.3  # attention and pooler on top
+
+
+def test_less_work_and_fewer_chips_are_tried_first(setting):
+    tried = list(plan.candidates(replace(setting, topology=Topology.parse("v5e:2x2"), batch=8)))
+    assert str(tried[0]) == "--topology v5e:1x1 --mesh ensemble=1,data=1,model=1 --no-remat"
+    assert [candidate.topology.size for candidate in tried] == [1] * 2 + [4] * 4 + [8] * 4
+    assert all(8 % candidate.mesh.rows == 0 for candidate in tried)
+
+
+def test_splitting_the_weights_divides_the_least_there_must_be(setting):
+    split = replace(setting, mesh=Shape(model=4))
+    assert plan.least_bytes(split) == pytest.approx(plan.least_bytes(setting) / 4)
+
+
+def test_bytes_wanted_are_read_from_the_compiler():
+    text = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 24.60G of 15.75G hbm."
+    assert plan.bytes_wanted(RuntimeError(text)) == int(24.6 * 2**30)
+    with pytest.raises(RuntimeError, match="another"):
+        plan.bytes_wanted(RuntimeError("another failure"))
+
+
+def test_topologies():
+    assert Topology.parse("v5e:4x4").size == 16
+    assert Topology.parse("v6e:2x4").chip == CHIPS["v6e"]
+    assert str(Topology.parse("cpu:8")) == "cpu:8"
+    for text in ("v5e", "v9:2x2", "v5e:2", "cpu:2x2", "v5e:0x1", "../x:1x1"):
+        with pytest.raises(InputError, match="topology"):
+            Topology.parse(text)
+
+
+def test_a_mesh_larger_than_the_topology_is_refused(setting, blomix):
+    code, _, err = blomix(
+        "plan", setting.config, "--topology", "v5e:2x2", "--mesh", "data=8", "--json"
+    )
+    assert code == 2
+    assert "expected at most 4 devices" in err
