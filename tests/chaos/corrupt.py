@@ -131,7 +131,7 @@ def count(work: Path, repeats: int, stride: int = 1) -> dict[str, Counter]:
         row = rows[damage.__name__]
         row["cases"] += 1
         row["named"] += f"{checkpoint} is damaged" in console
-        row["not needed"] += keys[checkpoint] not in loaded and not console
+        row["not needed"] += keys[checkpoint] not in loaded and "damaged" not in console
         row["loaded"] += keys[checkpoint] in loaded
         row["wrong"] += any(truth[key] != value for key, value in loaded.items())
         row["Orbax: refused"] += alone is None
