@@ -12,6 +12,7 @@ import io
 import logging
 import random
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -128,12 +129,17 @@ def count(work: Path, repeats: int, stride: int = 1) -> dict[str, Counter]:
         alone = orbax_alone(damaged / checkpoint)
         loaded, console = restore(damaged)
         shutil.rmtree(damaged)
+        verdict = {
+            "cases": 1,
+            "named": f"{checkpoint} is damaged" in console,
+            "not needed": keys[checkpoint] not in loaded and " is damaged" not in console,
+            "loaded": keys[checkpoint] in loaded,
+            "wrong": any(truth[key] != value for key, value in loaded.items()),
+        }
+        if not harmless(Counter(verdict)):
+            print(f"{damage.__name__} {name}, seed {seed}: {verdict}\n{console}", file=sys.stderr)
         row = rows[damage.__name__]
-        row["cases"] += 1
-        row["named"] += f"{checkpoint} is damaged" in console
-        row["not needed"] += keys[checkpoint] not in loaded and "damaged" not in console
-        row["loaded"] += keys[checkpoint] in loaded
-        row["wrong"] += any(truth[key] != value for key, value in loaded.items())
+        row.update(verdict)
         row["Orbax: refused"] += alone is None
         row["Orbax: right"] += alone == truth[keys[checkpoint]]
         row["Orbax: wrong"] += alone is not None and alone != truth[keys[checkpoint]]
