@@ -1,0 +1,117 @@
+"""Forward and training step of an encoder, blomix against torch, interleaved on the same cores.
+
+    python experiments/encoder_speed/compare.py DIRECTORY [--batch 16] [--length 64] [--rounds 15]
+
+Each round times one call of each program in turn, so that a busy moment of the machine meets all
+of them; the result is the ratio of medians, torch / blomix (above 1: blomix is faster). The
+training step is loss, gradient and AdamW, with the checkpoint's dropout.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from transformers import AutoModel
+
+from blomix.encoders import Encoder
+
+RATE = 1e-5
+
+
+def ours(directory, batch, labels):
+    """(forward, step) of blomix: each runs one call to its end."""
+    encoder = Encoder.from_pretrained(directory, num_labels=2, pooling="mean")
+    optimizer = optax.adamw(RATE)
+    state = {
+        "params": encoder.params,
+        "optimizer": optimizer.init(encoder.params),
+        "key": jax.random.key(0),
+    }
+    forward = jax.jit(encoder.apply)
+
+    def loss(params, key):
+        scores = jax.nn.log_softmax(encoder.apply(params, batch, key))
+        return -jnp.mean(scores[jnp.arange(len(labels)), labels])
+
+    def step(params, optimizer_state, key):
+        key, own = jax.random.split(key)
+        gradient = jax.grad(loss)(params, own)
+        updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+        return optax.apply_updates(params, updates), optimizer_state, key
+
+    step = jax.jit(step, donate_argnums=(0, 1))
+
+    def train():
+        new = jax.block_until_ready(step(state["params"], state["optimizer"], state["key"]))
+        state.update(zip(("params", "optimizer", "key"), new, strict=True))
+
+    inputs = jax.tree.map(jnp.array, encoder.params)
+    return lambda: forward(inputs, batch).block_until_ready(), train
+
+
+def torchs(directory, batch, labels):
+    """(forward, step) of torch with transformers' model, mean pooling and a linear head."""
+    model = AutoModel.from_pretrained(directory)
+    head = torch.nn.Linear(model.config.hidden_size, 2)
+    inputs = {name: torch.tensor(value).long() for name, value in batch.items()}
+    mask = inputs["attention_mask"][..., None].float()
+    labels = torch.tensor(labels).long()
+    parameters = [*model.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=RATE)
+
+    def logits():
+        last = model(**inputs).last_hidden_state
+        return head((last * mask).sum(1) / mask.sum(1))
+
+    def forward():
+        model.eval()
+        with torch.no_grad():
+            logits()
+
+    def train():
+        model.train()
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits(), labels).backward()
+        optimizer.step()
+
+    return forward, train
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    random = np.random.default_rng(0)
+    shape = (arguments.batch, arguments.length)
+    ids = random.integers(1000, 20000, shape).astype(np.int32)
+    batch = {"input_ids": ids, "attention_mask": np.ones(shape, np.int32)}
+    labels = random.integers(0, 2, arguments.batch)
+    programs = {}
+    for who, build in (("blomix", ours), ("torch", torchs)):
+        programs[who, "forward"], programs[who, "step"] = build(arguments.directory, batch, labels)
+    seconds = {name: [] for name in programs}
+    for turn in range(arguments.rounds + 2):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            program()
+            if turn >= 2:  # the first two compile and warm up
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    result = {"threads": torch.get_num_threads(), **vars(arguments)}
+    for kind in ("forward", "step"):
+        result |= {f"{who}_{kind}_seconds": medians[who, kind] for who in ("blomix", "torch")}
+        result[f"{kind}_ratio"] = medians["torch", kind] / medians["blomix", kind]
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
