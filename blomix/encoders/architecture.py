@@ -13,6 +13,9 @@ class Architecture:
     layers are shared. `position_table` is False where positions enter in the layers alone;
     `project_embeddings` puts a linear layer after the embeddings;
     `positions_skip_padding` counts real tokens alone, from `pad_token_id + 1` on.
+    `pooler_input` is `"cls"` or `"mean"`. `final_norm` and `pooler_norm` are LayerNorms after the
+    last layer and after the pooler; `head_scale` is the standard deviation of a new head where it
+    is not `initializer_range`.
     """
 
     vocab_size: int
@@ -30,7 +33,13 @@ class Architecture:
     position_table: bool = True
     positions_skip_padding: bool = False
     project_embeddings: bool = False
+    pooler_input: str = "cls"
     pooler_activation: str = "tanh"
+    pooler_bias: bool = True
+    pooler_norm: bool = False
+    final_norm: bool = False
+    norm_bias: bool = True
+    head_scale: float | None = None
     dropout: Dropout = field(default_factory=Dropout)
     layer_of_step: tuple[int, ...] = ()
 

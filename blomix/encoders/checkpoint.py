@@ -7,6 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from blomix.encoders.configuration import read_json
+from blomix.encoders.keys import part_of
 from blomix.errors import InputError
 
 WEIGHTS = "model.safetensors"
@@ -51,18 +52,23 @@ class Checkpoint:
         return sorted(self._found)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """The shape of a tensor, None where there is no such tensor."""
-        return self._shapes.get(name)
+        """The shape of a tensor (or of a part, see `part_of`), None where there is none."""
+        whole, _, number = part_of(name)
+        shape = self._shapes.get(whole)
+        if shape and shape[0] % number == 0:
+            return (shape[0] // number, *shape[1:])
+        return shape
 
     def where(self, name: str) -> str:
-        return f"{self._found[name][0]}: tensor {name}"
+        return f"{self._found[part_of(name)[0]][0]}: tensor {name}"
 
     def read(self, name: str) -> np.ndarray:
-        """A tensor in its stored dtype.
+        """A tensor, or a part of one, in its stored dtype.
 
         Raises:
             InputError: the tensor is not of floats, or its file changed and cannot be read.
         """
+        name, part, number = part_of(name)
         path, stored = self._found[name]
         if self._dtypes[name] not in _FLOATS:
             expected = ", ".join(_FLOATS)
@@ -72,9 +78,10 @@ class Checkpoint:
             )
         try:
             with safe_open(path, framework="numpy") as file:
-                return file.get_tensor(stored)
+                tensor = file.get_tensor(stored)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.where(name)}: cannot be read ({error})") from error
+        return tensor if number == 1 else np.split(tensor, number)[part]
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:

@@ -73,7 +73,8 @@ class ConfigReader:
             return default
         return value
 
-    def _wrong(self, name: str, expected: str, found: Any) -> InputError:
+    def wrong(self, name: str, expected: str, found: Any) -> InputError:
+        """The error that says what an entry should have been."""
         return InputError(f"{self.where}: {name}: expected {expected}, found {found!r}")
 
     def size(
@@ -88,35 +89,42 @@ class ConfigReader:
         value = self._get(name, default)
         whole = finite(value) and value == int(value)
         if not whole or not minimum <= value <= maximum:
-            raise self._wrong(name, f"a whole number from {minimum} to {maximum}", value)
+            raise self.wrong(name, f"a whole number from {minimum} to {maximum}", value)
         return int(value)
 
     def heads(self, name: str, hidden: str) -> int:
         """A number of attention heads, which must divide the hidden size."""
         number = self.size(name)
         if self.size(hidden) % number:
-            raise self._wrong(name, f"a divisor of {hidden} {self.size(hidden)}", number)
+            raise self.wrong(name, f"a divisor of {hidden} {self.size(hidden)}", number)
         return number
 
     def number(self, name: str, default: Any = _REQUIRED) -> float:
         """A finite number >= 0."""
         value = self._get(name, default)
         if not finite(value) or value < 0:
-            raise self._wrong(name, "a finite number >= 0", value)
+            raise self.wrong(name, "a finite number >= 0", value)
         return float(value)
 
     def rate(self, name: str, default: Any = _REQUIRED) -> float:
         """A dropout rate in [0, 1)."""
         value = self.number(name, default)
         if value >= 1:
-            raise self._wrong(name, "a rate in [0, 1)", value)
+            raise self.wrong(name, "a rate in [0, 1)", value)
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or False."""
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false", value)
         return value
 
     def choice(self, name: str, allowed: tuple[str, ...], default: Any = _REQUIRED) -> str:
         """One of the names allowed."""
         value = self._get(name, default)
         if value not in allowed:
-            raise self._wrong(name, f"one of {', '.join(allowed)}", value)
+            raise self.wrong(name, f"one of {', '.join(allowed)}", value)
         return value
 
     def names(self, name: str) -> set[str]:
@@ -124,11 +132,11 @@ class ConfigReader:
         value = self._get(name, ())
         parts = value.split("|") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not all(isinstance(p, str) for p in parts):
-            raise self._wrong(name, "a list of names", value)
+            raise self.wrong(name, "a list of names", value)
         return {part.strip().lower() for part in parts}
 
     def must_be(self, name: str, value: Any, why: str) -> None:
         """Refuses a config whose entry is present and differs from the only supported value."""
         found = self.config.get(name, value)
         if found is not None and found != value:
-            raise self._wrong(name, f"{value!r} ({why})", found)
+            raise self.wrong(name, f"{value!r} ({why})", found)

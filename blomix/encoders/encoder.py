@@ -242,7 +242,7 @@ class Encoder:
     def is_head(self, path: Sequence[Any], leaf: Any = None) -> bool:
         """The last layer, and a pooler that is no part of pretraining (RoBERTa's, for one)."""
         part = names.steps(path)[0]
-        return part == "head" or (part == "pooler" and not self.family.pretrained_pooler)
+        return part == "head" or ("pooler" in part and not self.family.pretrained_pooler)
 
     def layer_of(self, path: Sequence[Any]) -> int | None:
         """The number of the layer; None outside the layers and for stacked layers."""
@@ -256,7 +256,8 @@ class Encoder:
 def _model(config, where, family: Family, options, pooling, number, dropout) -> Model:
     architecture = family.architecture(ConfigReader(config, where))
     architecture = replace(architecture, dropout=architecture.dropout.override(dropout))
-    return Model(architecture, options, pooling, number, family.embeddings, family.block)
+    modules = (family.embeddings, family.block, family.uniform_layers)
+    return Model(architecture, options, pooling, number, *modules)
 
 
 def _in_order(params: Params, stored: tuple[str, ...] | None, names: tuple[str, ...] | None):

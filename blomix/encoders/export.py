@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from blomix.encoders import sentence
 from blomix.encoders.checkpoint import WEIGHTS
 from blomix.encoders.configuration import ConfigReader, read_json
-from blomix.encoders.keys import entries
+from blomix.encoders.keys import tensors
 from blomix.encoders.loading import DENSE_KEYS
 from blomix.encoders.source import TOKENIZER_FILES
 from blomix.errors import InputError
@@ -49,11 +49,9 @@ def _write(encoder: "Encoder", params: dict[str, Any], directory: Path, card: st
         trunk_keys = {
             ours: theirs.removeprefix(family.prefix)
             for ours, theirs in family.keys.items()
-            if ours not in ("pooler", "head")
+            if ours not in ("pooler", "pooler_norm", "head")
         }
-    tensors = dict(encoder.kept)
-    tensors.update(_tensors(params, trunk_keys))
-    _save_tensors(tensors, directory / WEIGHTS)
+    _save_tensors({**encoder.kept, **tensors(params, trunk_keys)}, directory / WEIGHTS)
     _write_json(_config(encoder, family.base if sentence_layout else family.classifier), directory)
     _copy_tokenizer(encoder, directory)
     if sentence_layout:
@@ -63,7 +61,7 @@ def _write(encoder: "Encoder", params: dict[str, Any], directory: Path, card: st
         )
         for name, content in files.items():
             _write_json(content, directory, name)
-        _save_tensors(_tensors(params, DENSE_KEYS), directory / "2_Dense" / WEIGHTS)
+        _save_tensors(tensors(params, DENSE_KEYS), directory / "2_Dense" / WEIGHTS)
     (directory / "README.md").write_text(card or minimal_card(encoder), encoding="utf-8")
 
 
@@ -84,18 +82,8 @@ def minimal_card(encoder: "Encoder") -> str:
     )
 
 
-def _tensors(params: dict[str, Any], keys) -> dict[str, np.ndarray]:
-    tensors = {}
-    for entry in entries(params, keys):
-        leaf: Any = params
-        for step in entry.path:
-            leaf = leaf[step]
-        tensors.update(entry.to_torch(leaf))
-    return tensors
-
-
-def _save_tensors(tensors: dict[str, np.ndarray], path: Path) -> None:
-    save_file(tensors, path, metadata={"format": "pt"})
+def _save_tensors(arrays: dict[str, np.ndarray], path: Path) -> None:
+    save_file(arrays, path, metadata={"format": "pt"})
 
 
 def _config(encoder: "Encoder", architecture: str) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from blomix.encoders.layers import Block, Embeddings
 class Family:
     """One entry of the registry.
 
-    `architecture` reads a config; `embeddings` and `block` are the modules.
+    `architecture` reads a config; `embeddings` and `block` are the modules; `uniform_layers` is
+    False where layers differ in more than their weights, and so cannot be scanned.
 
     - `keys`: our module -> torch's, for the model with the family's own head; `{}` stands for the
-      number of a layer. Loading and saving both go by it.
+      number of a layer, and `name#i/n` for the i-th of n equal parts of a
+      tensor's rows. Loading and saving both go by it.
     - `prefix`: what torch's head model puts before the names of the bare encoder.
     - `base`, `classifier`: torch's class names, written to config.json.
     - `pretrained_pooler`: the pooler comes with pretraining (BERT); otherwise it is a part of the
@@ -32,3 +34,4 @@ class Family:
     pretrained_pooler: bool
     embeddings: type[nn.Module] = Embeddings
     block: type[nn.Module] = Block
+    uniform_layers: bool = True

@@ -49,6 +49,28 @@ class Entry:
         return np.ascontiguousarray(parts[0], dtype)
 
 
+def tensors(params: Any, keys: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """All torch tensors of the parameters that `keys` names, parts of a tensor joined."""
+    found: dict[str, np.ndarray] = {}
+    for entry in entries(params, keys):
+        leaf = params
+        for step in entry.path:
+            leaf = leaf[step]
+        found |= entry.to_torch(leaf)
+    for name in [name for name in found if "#0/" in name]:
+        whole, _, number = part_of(name)
+        parts = [found.pop(f"{whole}#{i}/{number}") for i in range(number)]
+        found[whole] = np.concatenate(parts)
+    return found
+
+
+def part_of(name: str) -> tuple[str, int, int]:
+    """`name#i/n` as (name, i, n): the i-th of n equal parts of the rows; the whole is 0 of 1."""
+    whole, _, part = name.partition("#")
+    i, number = part.split("/") if part else ("0", "1")
+    return whole, int(i), int(number)
+
+
 def entries(params: Any, keys: Mapping[str, str]) -> list[Entry]:
     """The entry of every leaf (an array or a `jax.ShapeDtypeStruct`) that `keys` names.
 
@@ -64,12 +86,14 @@ def entries(params: Any, keys: Mapping[str, str]) -> list[Entry]:
 
 
 def _entry(path: tuple[str, ...], shape: tuple[int, ...], keys: Mapping[str, str]) -> Entry:
-    suffix = "." + _LEAVES[path[-1]]
-    module = ".".join(path[:-1])
+    def name(module: str, layer: int | str = "") -> str:
+        whole, mark, part = keys[module].format(layer).partition("#")
+        return f"{whole}.{_LEAVES[path[-1]]}{mark}{part}"
+
     if path[0] != "layers":
-        return Entry(path, (keys[module] + suffix,), shape, stacked=False)
+        return Entry(path, (name(".".join(path[:-1])),), shape, stacked=False)
     if path[1].isdigit():
-        name = keys[".".join(("layers", "{}", *path[2:-1]))].format(path[1])
-        return Entry(path, (name + suffix,), shape, stacked=False)
-    name = keys[".".join(("layers", "{}", *path[1:-1]))]
-    return Entry(path, tuple(name.format(i) + suffix for i in range(shape[0])), shape, stacked=True)
+        module = ".".join(("layers", "{}", *path[2:-1]))
+        return Entry(path, (name(module, path[1]),), shape, stacked=False)
+    module = ".".join(("layers", "{}", *path[1:-1]))
+    return Entry(path, tuple(name(module, i) for i in range(shape[0])), shape, stacked=True)

@@ -35,20 +35,32 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
 
-def dense(features: int, name: str | None, options: Options, dtype: str | None = None) -> nn.Dense:
+def dense(
+    features: int,
+    name: str | None,
+    options: Options,
+    *,
+    dtype: str | None = None,
+    use_bias: bool = True,
+) -> nn.Dense:
     """A linear layer, kernel (in, out)."""
     return nn.Dense(
-        features, dtype=dtype or options.dtype, param_dtype=options.param_dtype, name=name
+        features,
+        use_bias=use_bias,
+        dtype=dtype or options.dtype,
+        param_dtype=options.param_dtype,
+        name=name,
     )
 
 
-def layer_norm(name: str, architecture: Architecture, options: Options) -> nn.LayerNorm:
+def layer_norm(name: str | None, architecture: Architecture, options: Options) -> nn.LayerNorm:
     """LayerNorm with the two-pass variance: the one-pass form loses digits to cancellation."""
     return nn.LayerNorm(
         epsilon=architecture.norm_epsilon,
         dtype=options.dtype,
         param_dtype=options.param_dtype,
         use_fast_variance=False,
+        use_bias=architecture.norm_bias,
         name=name,
     )
 
@@ -127,10 +139,14 @@ def attend(query, key, value, bias, rate: float, dropout_key, options: Options) 
 
 
 class Block(nn.Module):
-    """A transformer layer with LayerNorm after each residual sum (Vaswani et al., 2017)."""
+    """A transformer layer with LayerNorm after each residual sum (Vaswani et al., 2017).
+
+    `layer` is its number, for families whose layers differ.
+    """
 
     architecture: Architecture
     options: Options
+    layer: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, context: Any, key: jax.Array | None) -> jax.Array:
@@ -152,8 +168,8 @@ class Block(nn.Module):
             query, key_, value, context, self.architecture.dropout.attention, key, self.options
         )
 
-    def heads(self, name: str) -> Callable[[jax.Array], jax.Array]:
+    def heads(self, name: str, use_bias: bool = True) -> Callable[[jax.Array], jax.Array]:
         """The linear layer of that name, its output split into heads."""
         a = self.architecture
-        linear = dense(a.hidden_size, name, self.options)
+        linear = dense(a.hidden_size, name, self.options, use_bias=use_bias)
         return lambda x: linear(x).reshape(*x.shape[:-1], a.num_heads, -1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from blomix.encoders.checkpoint import Checkpoint
 from blomix.encoders.family import Family
-from blomix.encoders.keys import Entry, entries
+from blomix.encoders.keys import Entry, entries, part_of
 from blomix.encoders.model import Model
 from blomix.errors import InputError
 
@@ -55,7 +55,8 @@ def load(
     if new:
         logger.warning("%s: new weights, drawn from seed %d", " and ".join(new), seed)
     _report_unused(
-        checkpoint, [name for _, own, names in wanted if own is checkpoint for name in names]
+        checkpoint,
+        [part_of(name)[0] for _, own, names in wanted if own is checkpoint for name in names],
     )
     dtype = np.dtype(model.options.param_dtype)
     for entry, own, names in sorted(wanted, key=lambda item: -np.prod(item[0].shape)):
@@ -101,7 +102,7 @@ def _locate(wanted: list[Entry], checkpoint: Checkpoint, family: Family, part: s
         names = [stored_name(name, checkpoint, family) for name in entry.names]
         missing += [n for n, stored in zip(entry.names, names, strict=True) if stored is None]
         found.append((entry, tuple(name for name in names if name is not None)))
-    optional = part in ("pooler", "head")
+    optional = part in ("pooler", "pooler_norm", "head")
     if missing and optional:
         return None
     if missing:

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 
 from blomix.encoders import stack
 from blomix.encoders.architecture import Architecture
-from blomix.encoders.layers import ACTIVATIONS, Block, Embeddings, dense, dropout, split
+from blomix.encoders.layers import ACTIVATIONS, Block, Embeddings, dense, dropout, layer_norm, split
 from blomix.encoders.options import Options
 from blomix.encoders.rows import split_rows
 from blomix.errors import InputError
 
 Batch = dict[str, jax.Array]
 Params = dict[str, Any]
+PARTS = ("embeddings", "layers", "pooler", "head", "final_norm", "pooler_norm")
 
 
 def prepare(batch: Any, longest: int) -> Batch:
@@ -64,8 +65,12 @@ def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
 class Model:
     """embeddings -> layers -> pooler -> head, each a part of `params` by that name.
 
-    `pooling="pooler"` is the family's own: first token -> linear -> activation. `"cls"` (first
-    token) and `"mean"` (over attended tokens) have no pooler. The head is one linear layer.
+    `pooling="pooler"` is the family's own: first token -> linear -> activation (in a few families
+    the mean of tokens, and a LayerNorm after). `"cls"` (first token) and `"mean"` (over attended
+    tokens) have no pooler. The head is one linear layer.
+
+    Raises:
+        InputError: a scan is asked of layers that differ in more than their weights.
     """
 
     architecture: Architecture
@@ -74,11 +79,20 @@ class Model:
     num_labels: int
     embeddings: type[nn.Module] = Embeddings
     block: type[nn.Module] = Block
+    uniform_layers: bool = True
+
+    def __post_init__(self):
+        if self.options.scan_layers and not self.uniform_layers:
+            raise InputError(
+                "scan_layers: expected False for this family, whose layers differ, found True"
+            )
 
     @property
     def parts(self) -> tuple[str, ...]:
-        pooler = ("pooler",) if self.pooling == "pooler" else ()
-        return ("embeddings", "layers", *pooler, "head")
+        a, pools = self.architecture, self.pooling == "pooler"
+        absent = {"final_norm": not a.final_norm, "pooler": not pools}
+        absent["pooler_norm"] = not (pools and a.pooler_norm)
+        return tuple(part for part in PARTS if not absent.get(part))
 
     @property
     def stacked(self) -> bool:
@@ -92,26 +106,28 @@ class Model:
     def init_part(self, part: str, key: jax.Array) -> Params:
         """New weights of one part, the same as `init(key)[part]`."""
         a = self.architecture
-        key = jax.random.fold_in(key, ("embeddings", "layers", "pooler", "head").index(part))
-        shapes = self._shapes(part)
+        key = jax.random.fold_in(key, PARTS.index(part))
+        scale = a.initializer_range
+        if part == "head" and a.head_scale is not None:
+            scale = a.head_scale
         if part != "layers":
-            return draw(shapes, key, a.initializer_range)
+            return draw(self._shapes(part), key, scale)
         keys = jax.random.split(key, len(set(a.layer_of_step)))
-        layers = [draw(shapes, own, a.initializer_range) for own in keys]
+        layers = [draw(self._shapes(part, i), own, scale) for i, own in enumerate(keys)]
         if self.stacked:
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
         return {str(i): layer for i, layer in enumerate(layers)}
 
-    def _shapes(self, part: str) -> Any:
-        """The shapes of a part's weights (of one layer, for the layers)."""
+    def _shapes(self, part: str, layer: int = 0) -> Any:
+        """The shapes of a part's weights; of one layer, for the layers."""
         token = jnp.zeros((1, 1), jnp.int32)
         batch = {"input_ids": token, "attention_mask": token}
         start = jax.eval_shape(self._embeddings().init_with_output, jax.random.key(0), batch, None)
         (x, context), variables = start
         if part != "embeddings":
-            modules = {"layers": self._block, "pooler": self._pooler, "head": self._head}
+            module = self._block(layer) if part == "layers" else self._after(part)
             inputs = (x, context, None) if part == "layers" else (x,)
-            variables = jax.eval_shape(modules[part]().init, jax.random.key(0), *inputs)
+            variables = jax.eval_shape(module.init, jax.random.key(0), *inputs)
         return dict(variables)["params"]
 
     def hidden_states(self, params: Params, batch: Any, key=None) -> tuple[jax.Array, ...]:
@@ -120,21 +136,24 @@ class Model:
 
     def pooled(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
         """The head's input (B, H), dropped out where there is a key; `noise` as in `logits`."""
-        rates = self.architecture.dropout
-        inputs = prepare(batch, self.architecture.longest)
+        a = self.architecture
+        inputs = prepare(batch, a.longest)
         trunk, before_pooler, before_head = split(key, 3)
         x = self._states(params, inputs, trunk, noise)[-1]
-        if self.pooling == "mean":
+        pools = self.pooling == "pooler"
+        if (a.pooler_input if pools else self.pooling) == "mean":
             mask = (inputs["attention_mask"] > 0).astype(self.options.param_dtype)
             total = jnp.einsum("bsh,bs->bh", x.astype(mask.dtype), mask)
             x = total / jnp.maximum(mask.sum(axis=1, keepdims=True), 1e-9)
         else:
             x = x[:, 0]
-        if self.pooling == "pooler":
-            x = dropout(x, rates.pooler_input, before_pooler)
-            x = apply(self._pooler(), params["pooler"], split_rows(x))
-            x = ACTIVATIONS[self.architecture.pooler_activation](x)
-        return dropout(split_rows(x), rates.classifier, before_head)
+        if pools:
+            x = dropout(x, a.dropout.pooler_input, before_pooler)
+            x = apply(self._after("pooler"), params["pooler"], split_rows(x))
+            x = ACTIVATIONS[a.pooler_activation](x)
+            if a.pooler_norm:
+                x = apply(self._after("pooler_norm"), params["pooler_norm"], x)
+        return dropout(split_rows(x), a.dropout.classifier, before_head)
 
     def logits(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
         """(B, num_labels), float32 whatever the compute dtype.
@@ -142,7 +161,7 @@ class Model:
         `noise` (steps of the stack, B, S, H) is added to the input of each step.
         """
         pooled = self.pooled(params, batch, key, noise)
-        return split_rows(apply(self._head(), params["head"], pooled))
+        return split_rows(apply(self._after("head"), params["head"], pooled))
 
     def _states(self, params: Params, inputs: Batch, key, noise=None) -> list[jax.Array]:
         a, options = self.architecture, self.options
@@ -151,14 +170,13 @@ class Model:
             tables = jax.lax.stop_gradient(tables)
         first, rest = split(key, 2)
         x, context = apply(self._embeddings(), tables, inputs, first)
-        block = self._block()
 
-        def step(weights, x, own):
+        def step(layer, weights, x, own):
             key, noise = own
             x = x if noise is None else x + noise.astype(x.dtype)
-            return apply(block, weights, x, context, key)
+            return apply(self._block(layer), weights, x, context, key)
 
-        return stack.run(
+        states = stack.run(
             step,
             params["layers"],
             x,
@@ -168,15 +186,21 @@ class Model:
             stacked=self.stacked,
             remat=options.remat,
         )
+        if a.final_norm:
+            states[-1] = apply(self._after("final_norm"), params["final_norm"], states[-1])
+        return states
 
     def _embeddings(self) -> nn.Module:
         return self.embeddings(self.architecture, self.options)
 
-    def _block(self) -> nn.Module:
-        return self.block(self.architecture, self.options)
+    def _block(self, layer: int) -> nn.Module:
+        return self.block(self.architecture, self.options, layer)
 
-    def _pooler(self) -> nn.Dense:
-        return dense(self.architecture.hidden_size, None, self.options)
-
-    def _head(self) -> nn.Dense:
-        return dense(self.num_labels, None, self.options, dtype=self.options.param_dtype)
+    def _after(self, part: str) -> nn.Module:
+        """The module of a part after the layers."""
+        a, options = self.architecture, self.options
+        if part == "pooler":
+            return dense(a.hidden_size, None, options, use_bias=a.pooler_bias)
+        if part == "head":
+            return dense(self.num_labels, None, options, dtype=options.param_dtype)
+        return layer_norm(None, a, options)

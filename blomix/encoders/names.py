@@ -6,7 +6,15 @@ Paths are as `jax.tree_util` gives them, or tuples of strings.
 from collections.abc import Sequence
 from typing import Any
 
-MATRICES = ("query", "key", "value", "attention_output", "feed_forward_in", "feed_forward_out")
+MATRICES = (
+    "query",
+    "key",
+    "value",
+    "attention_output",
+    "feed_forward_in",
+    "feed_forward_gate",
+    "feed_forward_out",
+)
 
 
 def steps(path: Sequence[Any]) -> tuple[str, ...]:
@@ -15,7 +23,7 @@ def steps(path: Sequence[Any]) -> tuple[str, ...]:
 
 
 def is_matrix(path: Sequence[Any]) -> bool:
-    """Whether the leaf is the kernel of one of a layer's six matrices, or of the pooler."""
+    """Whether the leaf is the kernel of one of a layer's matrices, or of the pooler."""
     *_, module, leaf = ("", *steps(path))
     return leaf == "kernel" and module in (*MATRICES, "pooler")
 

@@ -8,7 +8,8 @@ import jax
 
 from blomix.encoders.rows import split_rows
 
-Step = Callable[[Any, jax.Array, Any], jax.Array]
+# (number of the layer, its weights, state, the step's own inputs) -> next state
+Step = Callable[[int, Any, jax.Array, Any], jax.Array]
 
 
 def run(
@@ -22,23 +23,24 @@ def run(
     stacked: bool,
     remat: bool,
 ) -> list[jax.Array]:
-    """The states x_0 = x and x_(i+1) = step(weights of layer order[i], x_i, inputs[i]).
+    """The states x_0 = x and x_(i+1) = step(order[i], weights of order[i], x_i, inputs[i]).
 
     `inputs` is a pytree of arrays with a leading axis of steps; a step gets its own part of it.
     `layers` maps "0", "1", ... to a layer's weights or, `stacked`, is one layer's weights with a
-    leading axis. A scan of shared layers runs over each series of steps with the same weights.
+    leading axis; then `step` hears layer 0 throughout. A scan of shared layers runs over each
+    series of steps with the same weights.
     """
     step = _by_rows(step)
     if remat:
-        step = jax.checkpoint(step)
+        step = jax.checkpoint(step, static_argnums=(0,))
 
     if stacked:
-        return _scan(lambda x, own: step(own[0], x, own[1]), x, (layers, inputs), len(order))
+        return _scan(lambda x, own: step(0, own[0], x, own[1]), x, (layers, inputs), len(order))
     states = [x]
     if not scan:
         for i, layer in enumerate(order):
             own = jax.tree.map(lambda leaf, i=i: leaf[i], inputs)
-            states.append(step(layers[str(layer)], states[-1], own))
+            states.append(step(layer, layers[str(layer)], states[-1], own))
         return states
     start = 0
     for layer, same in groupby(order):
@@ -46,8 +48,8 @@ def run(
         weights = layers[str(layer)]
         own = jax.tree.map(lambda leaf, part=slice(start, stop): leaf[part], inputs)
 
-        def advance(x, own, weights=weights):
-            return step(weights, x, own)
+        def advance(x, own, layer=layer, weights=weights):
+            return step(layer, weights, x, own)
 
         states += _scan(advance, states[-1], own, stop - start)[1:]
         start = stop
@@ -55,7 +57,7 @@ def run(
 
 
 def _by_rows(step: Step) -> Step:
-    return lambda weights, x, own: split_rows(step(weights, split_rows(x), own))
+    return lambda layer, weights, x, own: split_rows(step(layer, weights, split_rows(x), own))
 
 
 def _scan(advance, x: jax.Array, inputs, length: int) -> list[jax.Array]:

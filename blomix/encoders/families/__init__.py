@@ -8,6 +8,7 @@ from blomix.encoders.families.bert import BERT
 from blomix.encoders.families.deberta import DEBERTA_V2
 from blomix.encoders.families.distilbert import DISTILBERT
 from blomix.encoders.families.electra import ELECTRA
+from blomix.encoders.families.modernbert import MODERNBERT
 from blomix.encoders.families.mpnet import MPNET
 from blomix.encoders.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
 from blomix.encoders.family import Family
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Family] = {
     "deberta-v2": DEBERTA_V2,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
+    "modernbert": MODERNBERT,
     "mpnet": MPNET,
     "roberta": ROBERTA,
     "xlm-roberta": XLM_ROBERTA,

@@ -62,7 +62,7 @@ def architecture(config: ConfigReader) -> DebertaArchitecture:
     own = {
         "type_vocab_size": config.size("type_vocab_size", 0, minimum=0),
         "norm_epsilon": config.number("layer_norm_eps", 1e-7),
-        "position_table": bool(config.config.get("position_biased_input", True)),
+        "position_table": config.flag("position_biased_input", True),
         "pooler_activation": config.choice("pooler_hidden_act", tuple(ACTIVATIONS), "gelu"),
         "dropout": rates,
     }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blomix.encoders import Encoder
-from blomix.encoders.keys import entries
+from blomix.encoders.keys import tensors
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.parent.name for path in HERE.glob("*/expected.npz"))
@@ -42,17 +42,6 @@ def compiled(encoder, expected, batch):
     return everything
 
 
-def torch_names(encoder, gradient):
-    """A gradient by torch's names, in torch's layout."""
-    named = {}
-    for entry in entries(gradient, encoder.family.keys):
-        leaf = gradient
-        for step in entry.path:
-            leaf = leaf[step]
-        named |= entry.to_torch(leaf)
-    return named
-
-
 def deviations(found, gradient, expected):
     """The largest difference of each number, and the relative one of each gradient's norm.
 
@@ -77,5 +66,5 @@ if __name__ == "__main__":
     for name in NAMES:
         encoder, expected, batch = load(name)
         found, gradient = compiled(encoder, expected, batch)(encoder.params)
-        numbers, gradients = deviations(found, torch_names(encoder, gradient), expected)
+        numbers, gradients = deviations(found, tensors(gradient, encoder.family.keys), expected)
         print(f"| {name} | {max(numbers.values()):.1e} | {max(gradients.values()):.1e} |")

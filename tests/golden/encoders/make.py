@@ -53,6 +53,15 @@ DEBERTA = {
     "norm_rel_ebd": "layer_norm",
     "position_biased_input": False,
 }
+MODERNBERT = {
+    "num_hidden_layers": 4,
+    "local_attention": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "cls_token_id": 1,
+    "eos_token_id": 2,
+    "sep_token_id": 2,
+}
 # name -> (model_type, config)
 MODELS = {
     "bert": ("bert", SMALL),
@@ -71,11 +80,19 @@ MODELS = {
     "electra": ("electra", SMALL | {"embedding_size": 8}),
     "electra-wide": ("electra", SMALL | {"embedding_size": 16, "num_hidden_layers": 1}),
     "distilbert": ("distilbert", DISTILBERT),
+    "modernbert": ("modernbert", SMALL | MODERNBERT),
+    "modernbert-biased": (
+        "modernbert",
+        SMALL
+        | MODERNBERT
+        | {"attention_bias": True, "mlp_bias": True, "norm_bias": True}
+        | {"classifier_bias": True, "classifier_pooling": "mean", "num_hidden_layers": 2},
+    ),
     "mpnet": ("mpnet", SMALL | {"max_position_embeddings": 210, "hidden_size": 8}),
     "albert": ("albert", SMALL | {"embedding_size": 8, "num_hidden_layers": 3}),
     "albert-groups": ("albert", SMALL | {"num_hidden_layers": 4, "num_hidden_groups": 2}),
 }
-LENGTHS = {"deberta": 24, "mpnet": 200}
+LENGTHS = {"deberta": 24, "modernbert": 24, "mpnet": 200}
 REAL = {"real-minilm": "BLOMIX_MINILM", "real-mpnet": "BLOMIX_MPNET"}
 TEXTS = [
     "The film never quite recovers from its opening.",
