@@ -204,7 +204,7 @@ def columns_of(config: Config) -> dict[str, Any]:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """The flags that decide the outcome, so that `--config RUN/config.toml` repeats the run."""
-    skipped = {"run_dir", "json", "dry_run", "checkpoint_every", "set"}
+    skipped = {"run_dir", "json", "dry_run", "checkpoint_every", "set", "mesh"}
     settings = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(config).items()

@@ -4,7 +4,10 @@ import json
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,7 @@ import optax
 from blomix.bilevel import BilevelProblem
 from blomix.encoders import Encoder
 from blomix.mixup import Mixup
+from blomix.parallel import hosts
 from blomix.parallel.mesh import OnMesh, Shape
 from blomix.recipe.drive import run_phase
 from blomix.recipe.job import loss_of
@@ -22,6 +26,7 @@ from blomix.recipe.program import ONE_DEVICE, compile_step
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import SearchStep
 from blomix.recipe.training import Supervised, plain_objective
+from blomix.runs import open_run
 from tests.parallel.conftest import make_search
 
 WIDTH = 48  # of the feed-forward, so that its matrices are told from the others by shape
@@ -41,15 +46,45 @@ COLLECTIVE = re.compile(
 )
 
 
-def results(mesh: str | None) -> list[list[float]]:
+def results(mesh: str | None, recorder=None, phase=None) -> list[list[float]]:
     """Task weights and alpha of each lane after some steps of a search, flat."""
     place = ONE_DEVICE if mesh is None else OnMesh.of(Shape.parse(mesh))
     width = 4 if mesh and "ensemble" in mesh else 1
-    lanes = run_phase(make_search(4, 5), Unrecorded(), Progress(quiet=True), width, place)
+    phase, recorder = phase or make_search(4, 5), recorder or Unrecorded()
+    lanes = run_phase(phase, recorder, Progress(quiet=True), width, place)
     return [
         np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(lane)]).tolist()
         for lane in lanes
     ]
+
+
+def resumed(meshes: str) -> list[list[float]]:
+    """As `results`, of a run that dies on the first mesh and goes on on the second."""
+    first, second = meshes.split("->")
+    phase = make_search(4, 5)
+
+    def dies(lane, t):
+        if (lane, t) == (1, 3):
+            raise KeyboardInterrupt
+        return phase.batch(lane, t)
+
+    with TemporaryDirectory() as directory:
+        for mesh, batch in ((first, dies), (second, phase.batch)):
+            with (
+                suppress(KeyboardInterrupt),
+                open_run(directory, {}, {}, checkpoint_every=0) as run,
+            ):
+                lanes = results(mesh or None, run, replace(phase, batch=batch))
+                records = run.records()
+    assert len(records) == 4 * 5
+    return lanes
+
+
+def joined(arguments: str) -> list[list[float]]:
+    """As `results`, of several processes: COORDINATOR/PROCESSES/PROCESS/MESH."""
+    coordinator, processes, process, mesh = arguments.split("/")
+    hosts.join(coordinator, int(processes), int(process))
+    return results(mesh)
 
 
 def collectives(mesh: str) -> dict[str, dict[str, list]]:

@@ -37,6 +37,11 @@ def test_a_mesh_gives_the_numbers_of_one_device(lanes, mesh):
     assert not np.allclose(lanes[mesh][0], lanes[mesh][1], atol=1e-3)  # each lane its own
 
 
+@pytest.mark.parametrize("meshes", ["data=4->model=2", "model=8->"])
+def test_a_run_goes_on_on_another_number_of_devices(lanes, meshes):
+    np.testing.assert_allclose(eight("resumed", meshes)[meshes], lanes[""], rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def collectives():
     found = eight("collectives", "model=4")["model=4"]
