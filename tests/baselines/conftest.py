@@ -18,14 +18,20 @@ CONFIG = {
 
 
 @pytest.fixture(autouse=True)
-def quick_to_compile():
-    """Compiles without optimising: the models are so small that compiling is all the time."""
+def double_and_quick():
+    """Float64: Adam divides gradients that should be 0 by their rounding, which float32 shows.
+
+    Compiled without optimising: the models are so small that compiling is all the time.
+    """
     import jax
 
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    wanted = {"jax_enable_x64": True, "jax_disable_most_optimizations": True}
+    before = {name: jax.config.read(name) for name in wanted}
+    for name, value in wanted.items():
+        jax.config.update(name, value)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture
@@ -47,7 +53,9 @@ def make_job():
             "attention_mask": np.ones_like(ids),
             "labels": labels.astype(np.int32),
         }
-        encoder = Encoder.from_config(CONFIG, num_labels=2, seed=3, dropout=dropout)
+        encoder = Encoder.from_config(
+            CONFIG, num_labels=2, seed=3, dropout=dropout, dtype="float64"
+        )
         head = encoder.model.init_part("head", _key(seed))
         encoder = dataclasses.replace(encoder, params=encoder.params | {"head": head})
         return Job(encoder, train, arrays, seed, max_length=8)
