@@ -1,0 +1,133 @@
+"""The recipe's parts against known answers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blomix import BilevelProblem, Encoder, InputError, Mixup, Recipe
+from blomix.data import encode, load
+from blomix.recipe import Training
+from blomix.recipe.drive import drive
+from blomix.recipe.finetune import job_of
+from blomix.recipe.folded import mean
+from blomix.recipe.job import predict_logits
+from blomix.recipe.optimization import cosine, scheduled, warmup_linear
+from blomix.recipe.phase import Unrecorded
+from blomix.recipe.probe import start_params
+from blomix.recipe.progress import Progress
+from blomix.recipe.recipe import HYPERGRADIENTS, pulled
+
+
+@pytest.fixture(scope="module")
+def job(tiny_model, reviews):
+    train = load(reviews["train"])
+    encoder = Encoder.from_pretrained(tiny_model, num_labels=2, label_names=train.label_names)
+    return job_of(encoder, train, Training(), seed=3, max_length=32)
+
+
+def rates(rate, count):
+    """The step sizes that descending a constant gradient of 1 takes."""
+    import optax
+
+    optimizer = scheduled(optax.identity(), rate)
+    params = jnp.zeros(())
+    state, found = optimizer.init(params), []
+    for _ in range(count):
+        update, state = optimizer.update(jnp.ones(()), state, params)
+        found.append(-float(update))
+    return found
+
+
+def test_rate_rises_then_falls_to_zero():
+    found = rates(warmup_linear(1.0, steps=10, warmup=0.2), 11)
+    expected = [0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0.0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_cosine_is_half_way_down_at_half_time():
+    assert float(cosine(jnp.asarray(0.5))) == pytest.approx(0.5)
+    assert float(cosine(jnp.asarray(1.0))) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_batches_of_an_epoch_hold_every_row_and_depend_on_nothing_but_the_step(job):
+    per_epoch = job.steps(1, batch_size=8)
+    rows = np.concatenate([job.rows("finetune", t, 8) for t in range(per_epoch)])
+    assert set(rows) == set(range(len(job)))
+    np.testing.assert_array_equal(job.rows("finetune", 2, 8), rows[16:24])
+    assert (job.rows("inner 0", 0, 8) != job.rows("inner 1", 0, 8)).any()
+
+
+def test_folds_partition_the_examples(job):
+    splits = Recipe(folds=4).splits(job)
+    outer = np.concatenate([outer for _, outer in splits])
+    assert sorted(outer) == list(range(len(job)))
+    for inner, outer in splits:
+        assert set(inner) == set(range(len(job))) - set(outer)
+        assert abs(job.train.targets[outer].mean() - job.train.targets.mean()) < 0.15
+
+
+def test_mean_keeps_the_factors_of_a_low_rank_alpha():
+    found = mean([{"row": jnp.array([1.0, 0.0])}, {"row": jnp.array([0.0, 0.5])}])
+    np.testing.assert_allclose(found["row"], [0.5, 0.25])
+
+
+def test_pull_moves_alpha_toward_the_pretrained_side():
+    mixup = Mixup(granularity="full", init=0.8)
+    alpha = mixup.init(jax.random.key(0), {"w": jnp.ones((2, 3))})
+    for l1, l2 in ((1.0, 0.0), (0.0, 1.0)):
+        optimizer = pulled(mixup, l1, l2)
+        zero = jax.tree.map(jnp.zeros_like, alpha)
+        direction, _ = optimizer.update(zero, optimizer.init(alpha), alpha)
+        # A direction is descended along, so pulling toward 0 is a positive one.
+        assert (direction["w"] > 0).all()
+
+
+def test_probe_head_is_the_regression_on_frozen_features(job):
+    from sklearn.linear_model import LogisticRegression
+
+    features = predict_logits(job.encoder, job.encoder.params, job.arrays, method="pooled")
+    scaled = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    expected = LogisticRegression(max_iter=5000).fit(scaled, job.train.targets)
+    logits = predict_logits(job.encoder, start_params(job, "probe"), job.arrays)
+    found = jax.nn.softmax(logits)[:, 1]
+    np.testing.assert_allclose(found, expected.predict_proba(scaled)[:, 1], atol=1e-4)
+
+
+def test_patience_stops_early_and_keeps_the_best_epoch(tiny_model, reviews):
+    train = load(reviews["train"])
+    encoder = Encoder.from_pretrained(tiny_model, num_labels=2, label_names=train.label_names)
+    method = Training(epochs=12, batch_size=8, learning_rate=1e-9, patience=2)
+    job = job_of(encoder, train, method, seed=3, max_length=32)
+    assert job.held is not None
+    assert not set(job.held.digests) & set(job.train.digests)
+    recorder = Unrecorded()
+    (fitted,), steps, _ = drive([method.fit(job)], recorder, Progress(quiet=True))
+    # Nothing is learned at this rate: the first epoch stays the best and two more follow.
+    assert steps == len(recorder.records) == 3 * job.steps(1, 8)
+    assert job.score(fitted.params) == job.score(encoder.params)
+
+
+def test_tokens_are_cut_to_a_multiple_of_16(job):
+    assert job.arrays["input_ids"].shape[1] == 16
+    long = dataclasses.replace(job.train, texts=("good " * 40,) * len(job))
+    assert encode(long, job.encoder.tokenizer, 40)["input_ids"].shape[1] == 40
+
+
+@pytest.mark.parametrize("name", HYPERGRADIENTS)
+def test_every_estimator_is_a_setting_of_the_recipe(job, name):
+    recipe = Recipe(hypergradient=name, unroll=2)
+    problem = recipe.problem(job, recipe.mixup(job), inner_steps=4)
+    assert isinstance(problem, BilevelProblem)
+    assert problem.gradients >= 1 + recipe.unroll
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("folds", 0), ("alpha_init", 1.5), ("average", "none"), ("formula", "sum"), ("epochs", -1)],
+)
+def test_a_setting_out_of_range_is_named(field, value):
+    with pytest.raises(InputError, match=field):
+        Recipe(**{field: value})
