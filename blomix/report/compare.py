@@ -20,8 +20,8 @@ from blomix.report.verdict import LOWER_IS_BETTER, same_examples
 
 _MOST = 8  # matrices that are named
 _UNSET = "not set"
-# Facts of a run that follow from its settings or say nothing of them.
-_NOT_SETTINGS = ("resolved.model.parameters",)
+# Flags that the resolved settings do not repeat.
+_SOURCES = ("task", "train", "validation", "text", "text_pair", "label", "subset_seed")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,14 @@ def compare(runs: Sequence[RunRecord]) -> Comparison:
 
 
 def settings(configs: Sequence[Mapping[str, Any]]) -> list[Setting]:
-    """Settings by dotted name that are not the same in all runs."""
-    flat = [dict(_flat(config)) for config in configs]
-    names = sorted(set().union(*flat) - set(_NOT_SETTINGS))
+    """Resolved settings, by dotted name, that are not the same in all runs."""
+    flat = [
+        dict(
+            _flat({name: config[name] for name in _SOURCES if name in config} | config["resolved"])
+        )
+        for config in configs
+    ]
+    names = sorted(set().union(*flat))
     rows = [Setting(name, tuple(one.get(name, _UNSET) for one in flat)) for name in names]
     return [row for row in rows if len(set(row.values)) > 1]
 

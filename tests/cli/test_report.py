@@ -71,7 +71,8 @@ def test_compare_names_the_settings_that_differ(runs, blomix, tmp_path):
     comparison = result_of(out)["comparison"]
     settings = {setting["name"]: setting["values"] for setting in comparison["settings"]}
     assert settings["method"] == ['"plain"', '"blomix"']
-    assert settings["set"][0] == "not set"
+    assert settings["recipe.folds"] == ["not set", "2"]
+    assert "recipe.learning_rate" not in settings
     assert comparison["scores"][1]["gain"]["value"] == pytest.approx(
         comparison["scores"][1]["score"]["value"] - comparison["scores"][0]["score"]["value"]
     )

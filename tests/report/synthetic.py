@@ -141,7 +141,9 @@ def write_run(
         gradient_evaluations=957.0 if has_folds else 57.0,
     )
     _write(path / "result.json", found)
-    (path / "config.toml").write_text(f'method = "{method}"\nmodel = "minilm"\nseed = {seed}\n')
+    (path / "config.toml").write_text(
+        f'model = "minilm"\n[resolved]\nmethod = "{method}"\nseed = {seed}\n'
+    )
     _write(path / "digests.json", {"train": rows})
     _write(
         path / "env.json",
