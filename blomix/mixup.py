@@ -280,7 +280,7 @@ class Mixup:
 
     def _outer(self, row: jax.Array, column: jax.Array) -> jax.Array:
         if self.rank == 1:
-            return row[..., :, None] * column[..., None, :]
+            return jnp.einsum("...m,...n->...mn", row, column, precision="highest")
         product = jnp.einsum("...mr,...nr->...mn", row, column, precision="highest")
         return product / self.rank
 
