@@ -41,7 +41,7 @@ Carry = tuple[PyTree, PyTree]  # task weights and optimizer state, or their cota
 _stage = jax.lax.optimization_barrier
 
 # Segments shorter than this are not worth a gradient computed twice.
-_SHORTEST_SEGMENT = 8
+_SHORTEST_SEGMENT = 16
 
 
 class Kept(NamedTuple):
@@ -178,7 +178,8 @@ class Exact(Estimator):
         activations take 1/n of the memory. Only for a loss that is a mean over examples; dropout
         keys are then drawn part by part, and aux gets an axis of length n.
       segment: inner steps between two stored (task, optimizer state). Within a segment one copy
-        of the weights a step is kept. Default: all steps up to 8, about sqrt(3 K) beyond.
+        of the weights a step is kept; the last step stands alone. Default: 16 up to K = 85, about
+        sqrt(3 K) beyond.
     """
 
     residuals: Literal["recompute", "keep"] = "recompute"
@@ -197,13 +198,11 @@ class Exact(Estimator):
     def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
         step = InnerStep(setting, self.residuals == "keep", self.microbatch)
         length = jax.tree.leaves(setting.inner_data)[0].shape[0]
-        if length == 1:
-            return _through_one(step, alpha)
-        return _through_many(step, alpha, length, self.segment or default_segment(length))
+        return _through_all(step, alpha, length, self.segment or default_segment(length))
 
     def cost(self, unroll: int) -> float:
         segment = self.segment or default_segment(unroll)
-        computed_twice = (unroll - 1) // segment * segment
+        computed_twice = max(unroll - 2, 0) // segment * segment
         tangent = 2 if self.residuals == "keep" else 8 / 3
         return 1 + (1 + tangent) * unroll + computed_twice
 
@@ -216,44 +215,49 @@ def default_segment(length: int) -> int:
     return max(_SHORTEST_SEGMENT, math.ceil(math.sqrt(3 * length)))
 
 
-def _no_bar(state: PyTree) -> PyTree:
-    return jax.tree.map(jnp.zeros_like, split_floats(state)[0])
-
-
 def _sum(*trees: PyTree) -> PyTree:
     return jax.tree.map(lambda *leaves: sum(leaves), *trees)
 
 
-def _through_one(step: InnerStep, alpha: PyTree) -> Estimate:
-    setting = step.setting
-    before = (setting.task, setting.inner_state)
-    data = jax.tree.map(lambda x: x[0], setting.inner_data)
-    kept, aux = step.forward(alpha, setting.task, data)
-    norm = optax.tree.norm(step.task_gradient(alpha, setting.task, kept.gradient))
+def _last_step(step: InnerStep, alpha: PyTree, before: Carry, data: PyTree):
+    """The last inner step, the outer loss, and the way back: (estimate, cotangent of `before`).
+
+    Its gradient needs no place among those of earlier steps, and the new optimizer state waits
+    until the old one has been used, and may then take its place.
+    """
+    kept, aux = step.forward(alpha, before[0], data)
+    norm = optax.tree.norm(step.task_gradient(alpha, before[0], kept.gradient))
     task, _ = step.update(alpha, before, kept)
-    # The new optimizer state waits until the old one has been used, and may then take its place.
     task, gradient = _stage((task, kept.gradient))
 
     (outer_loss, outer_aux), (alpha_bar, task_bar) = step.outer(alpha, task)
-    kept, after = _stage((kept._replace(gradient=gradient), (task_bar, _no_bar(before[1]))))
-    alpha_update, _, direction = step.back_through_update(alpha, before, kept, after)
+    state_bar = jax.tree.map(jnp.zeros_like, split_floats(before[1])[0])
+    kept, after = _stage((kept._replace(gradient=gradient), (task_bar, state_bar)))
+    alpha_update, bars, direction = step.back_through_update(alpha, before, kept, after)
     direction, gradient = _stage((direction, kept.gradient))
     _, state = step.update(_stage(alpha), before, kept._replace(gradient=gradient))
     direction, state = _stage((direction, state))
-    alpha_gradient, _ = step.back_through_gradient(alpha, setting.task, data, kept, direction)
-    return Estimate(
-        _sum(alpha_bar, alpha_update, alpha_gradient),
-        task,
-        state,
-        jax.tree.map(lambda x: x[None], Record(kept.loss, norm, aux)),
-        outer_loss,
-        outer_aux,
-    )
+    through_gradient = step.back_through_gradient(alpha, before[0], data, kept, direction)
+
+    alpha_gradient, task_gradient = through_gradient
+    hypergradient = _sum(alpha_bar, alpha_update, alpha_gradient)
+    record = jax.tree.map(lambda x: x[None], Record(kept.loss, norm, aux))
+    estimate = Estimate(hypergradient, task, state, record, outer_loss, outer_aux)
+    return estimate, (_sum(bars[0], task_gradient), bars[1])
 
 
-def _through_many(step: InnerStep, alpha: PyTree, length: int, segment: int) -> Estimate:
-    """Segments of `segment` steps: each keeps its start, the last also its gradients."""
+def _through_all(step: InnerStep, alpha: PyTree, length: int, segment: int) -> Estimate:
+    """The last step, and before it segments of `segment` steps that keep their start each.
+
+    The last segment also keeps its gradients; those of the others are computed again.
+    """
     setting = step.setting
+    segments = max(length - 2, 0) // segment
+    head, last = segments * segment, length - 1
+    split = lambda x: x[:head].reshape(segments, segment, *x.shape[1:])  # noqa: E731
+    head_data = jax.tree.map(split, setting.inner_data)
+    tail_data = jax.tree.map(lambda x: x[head:last], setting.inner_data)
+    last_data = jax.tree.map(lambda x: x[last], setting.inner_data)
 
     def forward(carry, data):
         kept, aux = step.forward(alpha, carry[0], data)
@@ -295,23 +299,19 @@ def _through_many(step: InnerStep, alpha: PyTree, length: int, segment: int) -> 
         _, (kept, _) = jax.lax.scan(forward, start, data)
         return backward(bars, start, data, kept), None
 
-    segments = (length - 1) // segment
-    head = segments * segment
-    split = lambda x: x[:head].reshape(segments, segment, *x.shape[1:])  # noqa: E731
-    head_data = jax.tree.map(split, setting.inner_data)
-    tail_data = jax.tree.map(lambda x: x[head:], setting.inner_data)
-
     start = (setting.task, setting.inner_state)
-    seen = None
-    if segments:
-        start, (starts, seen) = jax.lax.scan(segment_forward, start, head_data)
-    (task, state), (kept, tail_seen) = jax.lax.scan(forward, start, tail_data)
+    if length == 1:
+        return _last_step(step, alpha, start, last_data)[0]
 
-    (outer_loss, outer_aux), (alpha_bar, task_bar) = step.outer(alpha, task)
-    bars = (alpha_bar, (task_bar, _no_bar(state)))
-    bars = backward(bars, start, tail_data, kept)
+    head_seen = starts = None
+    if segments:
+        start, (starts, head_seen) = jax.lax.scan(segment_forward, start, head_data)
+    before, (kept, seen) = jax.lax.scan(forward, start, tail_data)
+    estimate, bars = _last_step(step, alpha, before, last_data)
+    bars = backward((estimate.hypergradient, bars), start, tail_data, kept)
+    seen = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, estimate.inner)
     if segments:
         bars, _ = jax.lax.scan(segment_backward, bars, (starts, head_data), reverse=True)
         join = lambda a, b: jnp.concatenate([a.reshape(head, *a.shape[2:]), b])  # noqa: E731
-        tail_seen = jax.tree.map(join, seen, tail_seen)
-    return Estimate(bars[0], task, state, tail_seen, outer_loss, outer_aux)
+        seen = jax.tree.map(join, head_seen, seen)
+    return estimate._replace(hypergradient=bars[0], inner=seen)

@@ -1,0 +1,161 @@
+"""Memory, FLOPs, accuracy and time of one outer step, for every estimator, K and shape.
+
+`python -m experiments.hypergradient.bench --out DIR`; finished cells of DIR are kept. Without
+`--time` nothing is run: memory and FLOPs come from the compiled program and the traced one.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from itertools import product
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
+from jax.flatten_util import ravel_pytree
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from blomix.parallel.flops import matrix_flops
+from experiments.hypergradient.figure import draw
+from experiments.hypergradient.setting import (
+    ESTIMATORS,
+    SHAPES,
+    batch_shape,
+    encoder,
+    memory,
+    plain_step,
+    problem_of,
+)
+
+BATCH, LENGTH, VOCABULARY = 16, 64, 30522
+PLAIN = "plain finetune step"
+
+
+def live_matrix_flops(function, *arguments) -> float:
+    """`matrix_flops` of what the outputs need: the compiler removes the rest as well."""
+    closed = jax.make_jaxpr(function)(*arguments)
+    jaxpr, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    inputs = [x.aval for x, is_used in zip(closed.jaxpr.invars, used, strict=True) if is_used]
+    return matrix_flops(jaxpr_as_fun(closed.replace(jaxpr=jaxpr)), *inputs)
+
+
+def step_of(shape: str, steps: int, name: str, remat: bool):
+    """(step, abstract arguments), the state being the first argument or the first two."""
+    model = encoder(shape, remat=remat)
+    if name == PLAIN:
+        step, init = plain_step(model)
+        state = jax.eval_shape(init, model.params)
+        key = jax.eval_shape(jax.random.key, 0)
+        return step, (model.params, state, batch_shape(BATCH, LENGTH), key)
+    problem = problem_of(model, steps, ESTIMATORS[name])
+    state = jax.eval_shape(problem.init, jax.random.key(0), model.params)
+    batches = batch_shape(steps, BATCH, LENGTH), batch_shape(BATCH, LENGTH)
+    return problem.step, (state, model.params, *batches)
+
+
+def compile_cell(shape: str, steps: int, name: str, remat: bool):
+    step, arguments = step_of(shape, steps, name, remat)
+    compiled = jax.jit(step).lower(*arguments).compile()
+    return compiled, memory(compiled) | {"matrix_flops": live_matrix_flops(step, *arguments)}
+
+
+def random_batch(key, *lead: int):
+    ids = jax.random.randint(key, lead, 0, VOCABULARY)
+    labels = jax.random.randint(key, lead[:-1], 0, 2)
+    return {"input_ids": ids, "attention_mask": jnp.ones_like(ids), "labels": labels}
+
+
+def run_arguments(shape: str, steps: int, name: str, remat: bool):
+    model = encoder(shape, remat=remat, abstract=False)
+    inner_key, outer_key = jax.random.split(jax.random.key(1))
+    inner = random_batch(inner_key, steps, BATCH, LENGTH)
+    if name == PLAIN:
+        _, init = plain_step(model)
+        first = jax.tree.map(lambda x: x[0], inner)
+        return model.params, init(model.params), first, jax.random.key(0)
+    state = problem_of(model, steps, ESTIMATORS[name]).init(jax.random.key(0), model.params)
+    return state, model.params, inner, random_batch(outer_key, BATCH, LENGTH)
+
+
+def accuracy(shape: str, steps: int, remat: bool, name: str) -> dict[str, float]:
+    """Relative error and cosine of the hypergradient against the exact one."""
+    arguments = run_arguments(shape, steps, name, remat)
+
+    def flat(name):
+        problem = problem_of(encoder(shape, remat=remat), steps, ESTIMATORS[name])
+        return ravel_pytree(jax.jit(problem.hypergradient)(*arguments))[0]
+
+    found, exact = flat(name), flat("exact")
+    norm = jnp.linalg.norm(exact)
+    return {
+        "relative_error": float(jnp.linalg.norm(found - exact) / norm),
+        "cosine": float(found @ exact / (norm * jnp.linalg.norm(found))),
+    }
+
+
+def time_in_turns(compiled: dict, arguments: dict, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each program, one after the other in every round, after one round unmeasured."""
+    seconds: dict[str, list[float]] = {name: [] for name in compiled}
+    for turn in range(rounds + 1):
+        for name, program in compiled.items():
+            start = time.perf_counter()
+            jax.block_until_ready(program(*arguments[name]))
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def time_cells(cells: list[dict], shape: str, steps: int, remat: bool, rounds: int) -> None:
+    """Adds `seconds`, `ratio_minimum` and `ratio_median` to the plain step, and accuracy."""
+    names = [PLAIN, *(c["estimator"] for c in cells if c["estimator"] != PLAIN)]
+    compiled = {n: compile_cell(shape, steps, n, remat)[0] for n in names}
+    arguments = {n: run_arguments(shape, steps, n, remat) for n in names}
+    seconds = time_in_turns(compiled, arguments, rounds)
+    for cell in cells:
+        mine, plain = seconds[cell["estimator"]], seconds[PLAIN]
+        cell["seconds"] = mine
+        cell["ratio_minimum"] = min(mine) / min(plain)
+        cell["ratio_median"] = statistics.median(mine) / statistics.median(plain)
+        if cell["estimator"] != PLAIN:
+            cell |= accuracy(shape, steps, remat, cell["estimator"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", nargs="+", default=["minilm", "bert-base"], choices=SHAPES)
+    parser.add_argument("--k", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
+    parser.add_argument("--no-remat", action="store_true", help="keep all activations of a layer")
+    parser.add_argument("--time", action="store_true", help="also run: accuracy and time")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    remat = not options.no_remat
+    backend = f"{jax.default_backend()}{'' if remat else '-no-remat'}"
+    path = options.out / f"bench-{backend}.json"
+    environment = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
+    cells = json.loads(path.read_text()) if path.exists() else []
+    find = {(c["shape"], c["k"], c["estimator"]): c for c in cells}
+    for shape, k in product(options.shapes, options.k):
+        here = []
+        for name in (PLAIN, *options.estimators):
+            cell = find.get((shape, k, name))
+            if cell is None:
+                cell = {"shape": shape, "k": k, "estimator": name} | environment
+                cell |= compile_cell(shape, k, name, remat)[1]
+                cells.append(cell)
+                print(json.dumps(cell), flush=True)
+                path.write_text(json.dumps(cells, indent=1) + "\n")
+            here.append(cell)
+        if options.time and any("seconds" not in cell for cell in here):
+            time_cells(here, shape, k, remat, options.rounds)
+            path.write_text(json.dumps(cells, indent=1) + "\n")
+    draw(cells, options.out / f"bench-{backend}.svg")
+
+
+if __name__ == "__main__":
+    main()
