@@ -1,0 +1,56 @@
+"""The flags of `blomix finetune` that say how it is spread."""
+
+import importlib
+import tomllib
+
+import pytest
+
+from tests.conftest import result_of
+
+SHORT = ("--batch-size", "8", "--epochs", "1", "--max-length", "16", "--json")
+
+
+@pytest.fixture
+def finetune(blomix, tiny_model, reviews, tmp_path):
+    def call(name, *arguments):
+        run = tmp_path / name
+        data = ("--train", reviews["train"], "--validation", reviews["validation"])
+        code, out, err = blomix(
+            "finetune", "--model", tiny_model, *data, "--run-dir", run, *SHORT, *arguments
+        )
+        return code, run, (result_of(out) if code == 0 else err)
+
+    return call
+
+
+def test_a_mesh_of_one_device_changes_no_number(finetune):
+    """With early stopping, whose phases hand whole states, keys too, from one to the next."""
+    plain = ("--method", "plain", "--set", "patience=1")
+    code, without, expected = finetune("without", *plain)
+    assert code == 0, expected
+    code, run, result = finetune("with", *plain, "--mesh", "data=1")
+    assert code == 0, result
+    assert result["score"] == expected["score"]
+    assert (run / "export/model.safetensors").stat().st_size > 0
+    settings = [tomllib.loads((r / "config.toml").read_text()) for r in (without, run)]
+    assert settings[0] == settings[1]  # another mesh may go on with the run
+
+
+def test_a_batch_that_the_mesh_cannot_split_is_refused(finetune):
+    code, _, err = finetune("run", "--method", "plain", "--mesh", "data=512")
+    assert code == 2
+    assert "expected 512 devices" in err
+
+
+def test_folds_advance_together_where_they_fit(finetune, monkeypatch):
+    search = ("--set", "folds=2", "--set", "search_epochs=0.1", "--epochs", "0.1")
+    module = importlib.import_module("blomix.recipe.finetune")
+    monkeypatch.setattr(module, "device_memory", lambda: 10**12)
+    _, run, result = finetune("roomy", *search)
+    assert tomllib.loads((run / "config.toml").read_text())["resolved"]["together"] is True
+    monkeypatch.setattr(module, "device_memory", lambda: 1)
+    code, _, again = finetune("roomy", *search)  # a run keeps to what it began with
+    assert code == 0
+    assert again == result
+    _, narrow, _ = finetune("narrow", *search)
+    assert tomllib.loads((narrow / "config.toml").read_text())["resolved"]["together"] is False
