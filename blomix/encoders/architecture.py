@@ -10,12 +10,11 @@ class Architecture:
     """What a family reads from its `config.json`: sizes in units, rates in [0, 1).
 
     `layer_of_step[i]` is the layer whose weights step i of the stack uses: `0, 1, 2, ...` unless
-    layers are shared. `position_table` is False where positions enter in the layers alone;
-    `project_embeddings` puts a linear layer after the embeddings;
-    `positions_skip_padding` counts real tokens alone, from `pad_token_id + 1` on.
-    `pooler_input` is `"cls"` or `"mean"`. `final_norm` and `pooler_norm` are LayerNorms after the
-    last layer and after the pooler; `head_scale` is the standard deviation of a new head where it
-    is not `initializer_range`.
+    layers are shared. `position_table` is False where positions enter in the layers alone.
+    `project_embeddings` puts a linear layer after the embeddings. `positions_skip_padding` counts
+    real tokens alone, from `pad_token_id + 1` on. `pooler_input` is `"cls"`, `"mean"` or `"end"`.
+    `final_norm` and `pooler_norm` are LayerNorms after the last layer and after the pooler.
+    `head_scale` is the standard deviation of a new head where it is not `initializer_range`.
     """
 
     vocab_size: int

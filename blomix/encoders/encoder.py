@@ -245,8 +245,10 @@ class Encoder:
         return part == "head" or ("pooler" in part and not self.family.pretrained_pooler)
 
     def layer_of(self, path: Sequence[Any]) -> int | None:
-        """The number of the layer; None outside the layers and for stacked layers."""
-        return names.layer_of(path)
+        """The number of the layer, a decoder's after the encoder's; None outside and if stacked."""
+        number = names.layer_of(path)
+        decoder = names.steps(path)[0] == "decoder_layers"
+        return number + self.architecture.num_layers if number is not None and decoder else number
 
     def matrix_of(self, path: Sequence[Any]) -> str:
         """A plain name of the leaf's module: "query", "attention output", "feed-forward in"."""
@@ -257,7 +259,7 @@ def _model(config, where, family: Family, options, pooling, number, dropout) -> 
     architecture = family.architecture(ConfigReader(config, where))
     architecture = replace(architecture, dropout=architecture.dropout.override(dropout))
     modules = (family.embeddings, family.block, family.uniform_layers)
-    return Model(architecture, options, pooling, number, *modules)
+    return family.model(architecture, options, pooling, number, *modules)
 
 
 def _in_order(params: Params, stored: tuple[str, ...] | None, names: tuple[str, ...] | None):

@@ -8,14 +8,15 @@ import flax.linen as nn
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.configuration import ConfigReader
 from blomix.encoders.layers import Block, Embeddings
+from blomix.encoders.model import Model
 
 
 @dataclass(frozen=True)
 class Family:
     """One entry of the registry.
 
-    `architecture` reads a config; `embeddings` and `block` are the modules; `uniform_layers` is
-    False where layers differ in more than their weights, and so cannot be scanned.
+    `architecture` reads a config; `embeddings`, `block` and `model` are the modules;
+    `uniform_layers` is False where layers differ in more than their weights: no scan then.
 
     - `keys`: our module -> torch's, for the model with the family's own head; `{}` stands for the
       number of a layer, and `name#i/n` for the i-th of n equal parts of a
@@ -34,4 +35,5 @@ class Family:
     pretrained_pooler: bool
     embeddings: type[nn.Module] = Embeddings
     block: type[nn.Module] = Block
+    model: type[Model] = Model
     uniform_layers: bool = True

@@ -90,10 +90,10 @@ def _entry(path: tuple[str, ...], shape: tuple[int, ...], keys: Mapping[str, str
         whole, mark, part = keys[module].format(layer).partition("#")
         return f"{whole}.{_LEAVES[path[-1]]}{mark}{part}"
 
-    if path[0] != "layers":
+    if not path[0].endswith("layers"):
         return Entry(path, (name(".".join(path[:-1])),), shape, stacked=False)
     if path[1].isdigit():
-        module = ".".join(("layers", "{}", *path[2:-1]))
+        module = ".".join((path[0], "{}", *path[2:-1]))
         return Entry(path, (name(module, path[1]),), shape, stacked=False)
-    module = ".".join(("layers", "{}", *path[1:-1]))
+    module = ".".join((path[0], "{}", *path[1:-1]))
     return Entry(path, tuple(name(module, i) for i in range(shape[0])), shape, stacked=True)

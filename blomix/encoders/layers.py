@@ -150,15 +150,23 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, context: Any, key: jax.Array | None) -> jax.Array:
+        keys = split(key, 4)
+        x = self.join(x, self.attention(x, context, keys[0]), "attention", keys[1])
+        return self.feed_forward(x, keys[2], keys[3])
+
+    def join(self, x: jax.Array, found: jax.Array, name: str, key) -> jax.Array:
+        """Adds what attention found, (B, S, heads, size), to the state."""
         a, options = self.architecture, self.options
-        keys = split(key, 3)
-        out = self.attention(x, context, keys[0]).reshape(x.shape)
-        out = dense(a.hidden_size, "attention_output", options)(out)
-        out = dropout(out, a.dropout.attention_output, keys[1])
-        x = layer_norm("attention_norm", a, options)(x + out)
+        out = dense(a.hidden_size, f"{name}_output", options)(found.reshape(x.shape))
+        out = dropout(out, a.dropout.attention_output, key)
+        return layer_norm(f"{name}_norm", a, options)(x + out)
+
+    def feed_forward(self, x: jax.Array, inner_key, key) -> jax.Array:
+        a, options = self.architecture, self.options
         out = dense(a.intermediate_size, "feed_forward_in", options)(x)
-        out = dense(a.hidden_size, "feed_forward_out", options)(ACTIVATIONS[a.activation](out))
-        out = dropout(out, a.dropout.feed_forward, keys[2])
+        out = dropout(ACTIVATIONS[a.activation](out), a.dropout.activation, inner_key)
+        out = dense(a.hidden_size, "feed_forward_out", options)(out)
+        out = dropout(out, a.dropout.feed_forward, key)
         return layer_norm("feed_forward_norm", a, options)(x + out)
 
     def attention(self, x: jax.Array, context: Any, key: jax.Array | None) -> jax.Array:

@@ -16,7 +16,8 @@ from blomix.errors import InputError
 
 Batch = dict[str, jax.Array]
 Params = dict[str, Any]
-PARTS = ("embeddings", "layers", "pooler", "head", "final_norm", "pooler_norm")
+_PARTS = ("embeddings", "layers", "pooler", "head", "final_norm", "pooler_norm")
+_DECODER_PARTS = ("decoder_embeddings", "decoder_layers")
 
 
 def prepare(batch: Any, longest: int) -> Batch:
@@ -92,7 +93,7 @@ class Model:
         a, pools = self.architecture, self.pooling == "pooler"
         absent = {"final_norm": not a.final_norm, "pooler": not pools}
         absent["pooler_norm"] = not (pools and a.pooler_norm)
-        return tuple(part for part in PARTS if not absent.get(part))
+        return tuple(part for part in _PARTS if not absent.get(part))
 
     @property
     def stacked(self) -> bool:
@@ -106,13 +107,13 @@ class Model:
     def init_part(self, part: str, key: jax.Array) -> Params:
         """New weights of one part, the same as `init(key)[part]`."""
         a = self.architecture
-        key = jax.random.fold_in(key, PARTS.index(part))
+        key = jax.random.fold_in(key, (_PARTS + _DECODER_PARTS).index(part))
         scale = a.initializer_range
         if part == "head" and a.head_scale is not None:
             scale = a.head_scale
-        if part != "layers":
+        if not part.endswith("layers"):
             return draw(self._shapes(part), key, scale)
-        keys = jax.random.split(key, len(set(a.layer_of_step)))
+        keys = jax.random.split(key, len(set(self.order(part))))
         layers = [draw(self._shapes(part, i), own, scale) for i, own in enumerate(keys)]
         if self.stacked:
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
@@ -120,39 +121,32 @@ class Model:
 
     def _shapes(self, part: str, layer: int = 0) -> Any:
         """The shapes of a part's weights; of one layer, for the layers."""
-        token = jnp.zeros((1, 1), jnp.int32)
-        batch = {"input_ids": token, "attention_mask": token}
-        start = jax.eval_shape(self._embeddings().init_with_output, jax.random.key(0), batch, None)
-        (x, context), variables = start
-        if part != "embeddings":
-            module = self._block(layer) if part == "layers" else self._after(part)
-            inputs = (x, context, None) if part == "layers" else (x,)
-            variables = jax.eval_shape(module.init, jax.random.key(0), *inputs)
-        return dict(variables)["params"]
+        module, key = self.module(part, layer), jax.random.key(0)
+        return dict(jax.eval_shape(module.init, key, *self.example(part)))["params"]
 
     def hidden_states(self, params: Params, batch: Any, key=None) -> tuple[jax.Array, ...]:
         """The embeddings' output and each layer's: num_layers + 1 arrays (B, S, H)."""
-        return tuple(self._states(params, prepare(batch, self.architecture.longest), key))
+        return tuple(self.states(params, prepare(batch, self.architecture.longest), key))
 
     def pooled(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
         """The head's input (B, H), dropped out where there is a key; `noise` as in `logits`."""
         a = self.architecture
         inputs = prepare(batch, a.longest)
         trunk, before_pooler, before_head = split(key, 3)
-        x = self._states(params, inputs, trunk, noise)[-1]
+        x = self.states(params, inputs, trunk, noise)[-1]
         pools = self.pooling == "pooler"
         if (a.pooler_input if pools else self.pooling) == "mean":
             mask = (inputs["attention_mask"] > 0).astype(self.options.param_dtype)
             total = jnp.einsum("bsh,bs->bh", x.astype(mask.dtype), mask)
             x = total / jnp.maximum(mask.sum(axis=1, keepdims=True), 1e-9)
         else:
-            x = x[:, 0]
+            x = self.token(x, inputs) if pools else x[:, 0]
         if pools:
             x = dropout(x, a.dropout.pooler_input, before_pooler)
-            x = apply(self._after("pooler"), params["pooler"], split_rows(x))
+            x = apply(self.module("pooler"), params["pooler"], split_rows(x))
             x = ACTIVATIONS[a.pooler_activation](x)
             if a.pooler_norm:
-                x = apply(self._after("pooler_norm"), params["pooler_norm"], x)
+                x = apply(self.module("pooler_norm"), params["pooler_norm"], x)
         return dropout(split_rows(x), a.dropout.classifier, before_head)
 
     def logits(self, params: Params, batch: Any, key=None, noise=None) -> jax.Array:
@@ -161,46 +155,72 @@ class Model:
         `noise` (steps of the stack, B, S, H) is added to the input of each step.
         """
         pooled = self.pooled(params, batch, key, noise)
-        return split_rows(apply(self._after("head"), params["head"], pooled))
+        return split_rows(apply(self.module("head"), params["head"], pooled))
 
-    def _states(self, params: Params, inputs: Batch, key, noise=None) -> list[jax.Array]:
-        a, options = self.architecture, self.options
+    # ---- what a family may replace ----
+
+    def token(self, x: jax.Array, inputs: Batch) -> jax.Array:
+        """The state (B, H) that the family's pooler reads: the first token's."""
+        return x[:, 0]
+
+    def states(self, params: Params, inputs: Batch, key, noise=None) -> list[jax.Array]:
+        """All hidden states, of prepared inputs."""
         tables = params["embeddings"]
-        if not options.train_embeddings:
+        if not self.options.train_embeddings:
             tables = jax.lax.stop_gradient(tables)
         first, rest = split(key, 2)
-        x, context = apply(self._embeddings(), tables, inputs, first)
-
-        def step(layer, weights, x, own):
-            key, noise = own
-            x = x if noise is None else x + noise.astype(x.dtype)
-            return apply(self._block(layer), weights, x, context, key)
-
-        states = stack.run(
-            step,
-            params["layers"],
-            x,
-            (None if rest is None else jax.random.split(rest, len(a.layer_of_step)), noise),
-            a.layer_of_step,
-            scan=options.scan_layers,
-            stacked=self.stacked,
-            remat=options.remat,
-        )
-        if a.final_norm:
-            states[-1] = apply(self._after("final_norm"), params["final_norm"], states[-1])
+        x, context = apply(self.module("embeddings"), tables, inputs, first)
+        states = self.run("layers", params, x, context, rest, noise)
+        if self.architecture.final_norm:
+            states[-1] = apply(self.module("final_norm"), params["final_norm"], states[-1])
         return states
 
-    def _embeddings(self) -> nn.Module:
-        return self.embeddings(self.architecture, self.options)
+    def order(self, part: str) -> tuple[int, ...]:
+        """Which layer's weights each step of a stack uses."""
+        return self.architecture.layer_of_step
 
-    def _block(self, layer: int) -> nn.Module:
-        return self.block(self.architecture, self.options, layer)
-
-    def _after(self, part: str) -> nn.Module:
-        """The module of a part after the layers."""
+    def module(self, part: str, layer: int = 0) -> nn.Module:
+        """The Linen module of a part (of one layer, for the layers)."""
         a, options = self.architecture, self.options
+        if part == "embeddings":
+            return self.embeddings(a, options)
+        if part == "layers":
+            return self.block(a, options, layer)
         if part == "pooler":
             return dense(a.hidden_size, None, options, use_bias=a.pooler_bias)
         if part == "head":
             return dense(self.num_labels, None, options, dtype=options.param_dtype)
         return layer_norm(None, a, options)
+
+    def example(self, part: str) -> tuple[Any, ...]:
+        """Inputs of a part's module, of the least size, without values that matter."""
+        token = jnp.zeros((1, 1), jnp.int32)
+        inputs = ({"input_ids": token, "attention_mask": token}, None)
+        if part == "embeddings":
+            return inputs
+        module = self.module("embeddings")
+        shapes = jax.eval_shape(module.init_with_output, jax.random.key(0), *inputs)
+        x, context = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
+        return (x, context, None) if part == "layers" else (x,)
+
+    # ---- what it shares ----
+
+    def run(self, part: str, params: Params, x, context, key, noise=None) -> list[jax.Array]:
+        """The states of a stack of layers, from its first one."""
+        order = self.order(part)
+
+        def step(layer, weights, x, own):
+            key, noise = own
+            x = x if noise is None else x + noise.astype(x.dtype)
+            return apply(self.module(part, layer), weights, x, context, key)
+
+        return stack.run(
+            step,
+            params[part],
+            x,
+            (None if key is None else jax.random.split(key, len(order)), noise),
+            order,
+            scan=self.options.scan_layers,
+            stacked=self.stacked,
+            remat=self.options.remat,
+        )

@@ -11,6 +11,10 @@ MATRICES = (
     "key",
     "value",
     "attention_output",
+    "cross_query",
+    "cross_key",
+    "cross_value",
+    "cross_output",
     "feed_forward_in",
     "feed_forward_gate",
     "feed_forward_out",
@@ -36,13 +40,13 @@ def is_decayed(path: Sequence[Any]) -> bool:
 def layer_of(path: Sequence[Any]) -> int | None:
     """The layer's number; None outside the layers, and where layers are stacked in one leaf."""
     names = steps(path)
-    if "layers" not in names:
+    if not names[0].endswith("layers"):
         return None
-    after = names[names.index("layers") + 1]
-    return int(after) if after.isdigit() else None
+    return int(names[1]) if names[1].isdigit() else None
 
 
 def matrix_of(path: Sequence[Any]) -> str:
     """A plain name of the module that a leaf belongs to, such as "feed-forward in"."""
-    module = steps(path)[-2]
+    names = steps(path)
+    module = f"decoder {names[-2]}" if names[0] == "decoder_layers" else names[-2]
     return module.replace("feed_forward", "feed-forward").replace("_", " ")

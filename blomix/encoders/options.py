@@ -15,13 +15,15 @@ POOLINGS = ("pooler", "cls", "mean")
 class Dropout:
     """Dropout rates by place: each is the share of elements that are zeroed, in [0, 1).
 
-    `relative` is on DeBERTa's relative embeddings, in each layer.
+    `relative` is on DeBERTa's relative embeddings, in each layer; `activation` on the inner
+    features of the feed-forward, `feed_forward` on its output.
     """
 
     embedding: float = 0.0
     relative: float = 0.0
     attention: float = 0.0
     attention_output: float = 0.0
+    activation: float = 0.0
     feed_forward: float = 0.0
     pooler_input: float = 0.0
     classifier: float = 0.0

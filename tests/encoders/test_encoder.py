@@ -211,3 +211,25 @@ def test_names_of_leaves():
     undecayed = {path[-2].key.split("_")[-1] for path in paths if not encoder.is_decayed(path)}
     assert undecayed >= {"norm", "query", "head"}
     assert all(encoder.is_decayed(path) for path in mixed)
+
+
+def test_names_of_a_decoder():
+    encoder = Encoder.abstract(
+        {
+            "model_type": "bart",
+            "vocab_size": 11,
+            "d_model": 8,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 12,
+            "decoder_ffn_dim": 12,
+        }
+    )
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(encoder.params)[0]]
+    mixed = [path for path in paths if encoder.is_mixed(path)]
+    assert len(mixed) == 6 * 2 + 10
+    assert "decoder cross query" in {encoder.matrix_of(path) for path in mixed}
+    assert {encoder.layer_of(path) for path in mixed} == {0, 1, 2}
+    assert sum(encoder.is_head(path) for path in paths) == 4

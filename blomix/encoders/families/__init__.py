@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blomix.encoders.families.albert import ALBERT
+from blomix.encoders.families.bart import BART
 from blomix.encoders.families.bert import BERT
 from blomix.encoders.families.deberta import DEBERTA_V2
 from blomix.encoders.families.distilbert import DISTILBERT
@@ -16,6 +17,7 @@ from blomix.errors import InputError
 
 FAMILIES: dict[str, Family] = {
     "albert": ALBERT,
+    "bart": BART,
     "bert": BERT,
     "camembert": CAMEMBERT,
     "deberta-v2": DEBERTA_V2,

@@ -76,7 +76,7 @@ def architecture(config: ConfigReader) -> ModernBertArchitecture:
             embedding=config.rate("embedding_dropout", 0.0),
             attention=attention,
             attention_output=attention,
-            feed_forward=config.rate("mlp_dropout", 0.0),
+            activation=config.rate("mlp_dropout", 0.0),
             classifier=config.rate("classifier_dropout", 0.0),
         ),
     )
@@ -149,7 +149,7 @@ class ModernBertBlock(Block):
             return dense(a.intermediate_size, name, options, use_bias=bias)(normed)
 
         out = ACTIVATIONS[a.activation](wide("feed_forward_in")) * wide("feed_forward_gate")
-        out = dropout(out, a.dropout.feed_forward, keys[2])
+        out = dropout(out, a.dropout.activation, keys[2])
         return x + dense(a.hidden_size, "feed_forward_out", options, use_bias=a.feed_forward_bias)(
             out
         )

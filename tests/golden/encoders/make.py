@@ -62,8 +62,21 @@ MODERNBERT = {
     "eos_token_id": 2,
     "sep_token_id": 2,
 }
+BART = {
+    "vocab_size": 30,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 20,
+    "max_position_embeddings": 32,
+    "num_labels": 3,
+}
 # name -> (model_type, config)
 MODELS = {
+    "bart": ("bart", BART),
     "bert": ("bert", SMALL),
     "bert-regression": ("bert", SMALL | {"num_labels": 1, "hidden_act": "gelu_new"}),
     "roberta": ("roberta", SMALL | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
@@ -119,12 +132,21 @@ def inputs(config, length: int) -> dict[str, torch.Tensor]:
     ids = torch.randint(3, config.vocab_size, (3, length))
     mask = torch.ones_like(ids)
     for row, real in enumerate((length, length // 2 + 1, 3)):
+        if config.is_encoder_decoder:
+            ids[row, real - 1] = config.eos_token_id
         ids[row, real:] = pad
         mask[row, real:] = 0
     batch = {"input_ids": ids, "attention_mask": mask}
     if getattr(config, "type_vocab_size", 0) > 1:
         batch["token_type_ids"] = (torch.arange(length)[None, :] >= length // 4).long() * mask
     return batch
+
+
+def hidden_states(out) -> tuple[torch.Tensor, ...]:
+    """An encoder's, or an encoder's and then the decoder's."""
+    if "decoder_hidden_states" in out:
+        return (*out.encoder_hidden_states, *out.decoder_hidden_states)
+    return out.hidden_states
 
 
 def last_linear(model: torch.nn.Module) -> torch.nn.Linear:
@@ -152,7 +174,7 @@ def make(name: str) -> None:
     arrays = {name: tensor.numpy().astype(np.int32) for name, tensor in batch.items()}
     arrays |= {"labels": labels.numpy(), "logits": out.logits, "pooled": pooled[0]}
     arrays |= {"loss": out.loss}
-    arrays |= {f"hidden_{i}": state for i, state in enumerate(out.hidden_states)}
+    arrays |= {f"hidden_{i}": state for i, state in enumerate(hidden_states(out))}
     arrays |= {f"gradient {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     as_numpy = {
         n: a.detach().numpy() if isinstance(a, torch.Tensor) else a for n, a in arrays.items()
