@@ -8,6 +8,7 @@ import numpy as np
 from blomix.report import course, predictions
 from blomix.report.reading import RunRecord
 
+_FEW_STEPS = 15  # outer steps; the noise of fewer batches looks like anything
 _PART = 0.2  # of the steps at either end that are compared
 _RISE = 1.1  # a loss this many times its lowest has risen
 _GAP = 1.5  # an outer loss this many times the inner one is a gap
@@ -97,6 +98,14 @@ def _search(run: RunRecord) -> list[Sign]:
     outer = course.series(run.metrics, "outer_loss", search=True)
     if inner is None or outer is None:
         return []
+    if inner.last < _FEW_STEPS:
+        return [
+            Sign(
+                "hint",
+                f"The search took {inner.last} outer steps: too few for its losses to tell much.",
+                "Raise search_epochs.",
+            )
+        ]
     ends = Ends.of(inner), Ends.of(outer)
     return [
         *split_gap(*ends),

@@ -79,7 +79,7 @@ def module_map(found: Grid, name: str, title: str, caption: str, percent: bool) 
         if bar.solids is not None:  # thin white lines between the colours otherwise
             bar.solids.set(edgecolor="face", rasterized=False)
         bar.ax.yaxis.set_major_formatter(
-            lambda value, _: f"{100 * value:.2g}%" if percent else f"{value:.3g}"
+            lambda value, _: f"{100 * value:.2g}%" if percent else f"{value:.4g}"
         )
     cells = [
         (layer + 1, kind, found.values[i, j])
@@ -257,11 +257,11 @@ def calibration(found: predictions.Calibration) -> Chart:
 
 
 def _norm_axis(axes, values: np.ndarray) -> None:
-    """From 0, or logarithmic (at most three decades down) where values differ by more than ten."""
+    """From 0, or logarithmic (at most five decades down) where values differ by more than ten."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     positive = values[values > 0]
-    low, high = max(positive.min(), positive.max() / 1e3), positive.max()
+    low, high = max(positive.min(), positive.max() / 1e5), positive.max()
     if high < 10 * low:
         axes.set_ylim(0, 1.15 * high)
         return

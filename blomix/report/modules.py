@@ -9,6 +9,8 @@ import numpy as np
 
 from blomix.report.reading import RunRecord
 
+# As data flow through a layer.
+_ORDER = ("query", "key", "value", "attention output", "feed-forward in", "feed-forward out")
 _MOST = 8  # matrices that the ranking names
 _POINTS = 96  # of a profile; longer ones are averaged down
 _ENDS = 5  # rows and columns that a profile names
@@ -43,12 +45,16 @@ def grid(matrices: Sequence[dict[str, Any]], key: str) -> Grid:
     """`key` ("share" or "change") of every matrix that has it."""
     inside = [m for m in matrices if m["layer"] is not None and key in m]
     layers = sorted({m["layer"] for m in inside})
-    kinds = list(dict.fromkeys(m["matrix"] for m in inside))
+    kinds = sorted({m["matrix"] for m in inside}, key=_place)
     values = np.full((len(layers), len(kinds)), np.nan)
     for m in inside:
         values[layers.index(m["layer"]), kinds.index(m["matrix"])] = m[key]
     others = {m["matrix"]: m[key] for m in matrices if m["layer"] is None and key in m}
     return Grid(tuple(layers), tuple(kinds), values, others)
+
+
+def _place(kind: str) -> tuple[int, str]:
+    return (_ORDER.index(kind) if kind in _ORDER else len(_ORDER), kind)
 
 
 def name_of(matrix: dict[str, Any]) -> str:

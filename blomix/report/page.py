@@ -86,7 +86,8 @@ def module_charts(run: RunRecord) -> list[Chart]:
         (
             "share",
             "Share of the task weight kept",
-            "1: the task weight alone, 0: the pretrained weight alone. Means over each matrix.",
+            "1: the task weight alone, 0: the pretrained weight alone. Means over each matrix. "
+            "Colours run from the lowest value to the highest, however near they lie.",
             False,
         ),
         (

@@ -101,6 +101,12 @@ def test_advice_tells_of_leaked_texts_and_of_alpha_that_stayed(tmp_path):
     assert any("all but off" in text for text in seen) == (course.alpha(run).final.min() > 0.98)
 
 
+def test_a_handful_of_steps_says_nothing_of_overfitting(tmp_path):
+    seen = [sign.seen for sign in advice.signs(RunRecord.load(write_run(tmp_path / "a", steps=4)))]
+    assert any("took 4 outer steps: too few" in text for text in seen)
+    assert not any("overfit" in text for text in seen)
+
+
 def test_a_label_that_is_never_predicted_is_told(tmp_path):
     run = RunRecord.load(write_run(tmp_path / "a"))
     for prediction in run.predictions:
