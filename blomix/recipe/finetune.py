@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
+
 from blomix.data import Examples, digest_of, encode, examples_of, holdout
 from blomix.evaluation import metrics
 from blomix.recipe import artifacts
@@ -105,8 +107,6 @@ def dry_run(
 
     The estimate is the compiler's for the first phase: arguments and temporaries of one step.
     """
-    import jax
-
     train, validation = splits(train, validation, seed, Progress(quiet=True))
     job = job_of(model, train, recipe, seed, max_length)
     phase = next(recipe.fit(job))
@@ -160,9 +160,19 @@ def recorded_together(run_dir: str | Path | None) -> bool | None:
 
 def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:
     """Whether the folds' step fits the device, by the compiled program."""
-    if recipe.lanes == 1:
+    room = room_together()
+    if recipe.lanes == 1 or not room:
         return False
-    return first_program(next(recipe.fit(job)), True, place).bytes < device_memory()
+    return first_program(next(recipe.fit(job)), True, place).bytes < room
+
+
+def room_together() -> int:
+    """Bytes that lanes may take to advance together.
+
+    None on a CPU: all lanes share its cores already, and the wide step takes longer to compile than
+    its fewer dispatches save.
+    """
+    return 0 if jax.default_backend() == "cpu" else device_memory()
 
 
 def first_program(phase: Phase, together: bool, place: Placement) -> Program:

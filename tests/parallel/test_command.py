@@ -45,10 +45,10 @@ def test_a_batch_that_the_mesh_cannot_split_is_refused(finetune):
 def test_folds_advance_together_where_they_fit(finetune, monkeypatch):
     search = ("--set", "folds=2", "--set", "search_epochs=0.1", "--epochs", "0.1")
     module = importlib.import_module("blomix.recipe.finetune")
-    monkeypatch.setattr(module, "device_memory", lambda: 10**12)
+    monkeypatch.setattr(module, "room_together", lambda: 10**12)
     _, run, result = finetune("roomy", *search)
     assert tomllib.loads((run / "config.toml").read_text())["resolved"]["together"] is True
-    monkeypatch.setattr(module, "device_memory", lambda: 1)
+    monkeypatch.setattr(module, "room_together", lambda: 1)
     code, _, again = finetune("roomy", *search)  # a run keeps to what it began with
     assert code == 0
     assert again == result
