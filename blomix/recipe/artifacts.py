@@ -27,13 +27,20 @@ if TYPE_CHECKING:
     from blomix.runs import Run
 
 
-def write(run: "Run", job: Job, fitted: Fitted, validation: Examples, result: Result) -> None:
+def write(
+    run: "Run",
+    job: Job,
+    fitted: Fitted,
+    validation: Examples,
+    logits: np.ndarray,
+    result: Result,
+) -> None:
+    """Writes all but splits.json; `logits` are those of the validation examples."""
     from safetensors.numpy import save_file
 
     run.write_json("alpha.json", alpha_record(job.encoder, fitted, run.records()))
     if fitted.shares:
         save_file(fitted.shares, run.path / "shares.safetensors")
-    logits = result.logits(validation)
     run.write_lines("validation.jsonl", predictions(validation, result, logits))
     # A session that was killed in its last moments may have left one.
     shutil.rmtree(run.path / "export", ignore_errors=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from blomix.data import Examples, digest_of, encode, examples_of, holdout
 from blomix.evaluation import metrics
@@ -73,10 +74,11 @@ def finetune(
     if together is None:
         together = folds_fit(job, recipe, place)
     resolved = resolve(job, recipe, together)
+    # Before the run directory is made, for it refuses folds that the rows do not allow.
     rows = artifacts.splits_record(job, recipe, validation)
     if run_dir is None:
         fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
-        return score(job, validation, fitted, resolved | cost)
+        return score(job, validation, fitted, resolved | cost)[0]
     from blomix.runs import open_run
 
     digests = {"train": train.digests, "validation": validation.digests}
@@ -87,8 +89,9 @@ def finetune(
             return Result.load(run_dir)
         run.write_json("splits.json", rows)
         fitted, cost = fit(job, recipe, run, progress, together, place)
-        result = score(job, validation, fitted, resolved | cost | {"run_dir": str(run_dir)})
-        artifacts.write(run, job, fitted, validation, result)
+        summary = resolved | cost | {"run_dir": str(run_dir)}
+        result, logits = score(job, validation, fitted, summary)
+        artifacts.write(run, job, fitted, validation, logits, result)
     return result
 
 
@@ -227,8 +230,10 @@ def fit(
     return fitted, {"steps": steps, "gradient_evaluations": gradients, "seconds": seconds}
 
 
-def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any]) -> Result:
-    """The fitted model with its metrics on the validation examples."""
+def score(
+    job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any]
+) -> tuple[Result, np.ndarray]:
+    """The fitted model with its metrics on the validation examples, and its logits there."""
     arrays = encode(validation, job.encoder.tokenizer, job.max_length)
     logits = predict_logits(job.encoder, fitted.params, arrays)
     scores = metrics.evaluate(validation.metric, validation.targets, logits)
@@ -244,4 +249,4 @@ def score(job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any
         },
         "facts": fitted.facts,
     }
-    return Result(job.encoder, fitted.params, summary | scored)
+    return Result(job.encoder, fitted.params, summary | scored), logits
