@@ -159,7 +159,8 @@ class BilevelProblem:
     ) -> PyTree:
         """d outer loss / d alpha through the K inner steps: a pytree like `state.alpha`."""
         setting = self._setting(state, pretrained, inner_batches, outer_batch)
-        return self.estimator(setting, state.alpha).hypergradient
+        outer_loss = partial(self.estimator.outer_loss, setting)
+        return jax.grad(outer_loss, has_aux=True)(state.alpha)[0]
 
     def step(
         self, state: BilevelState, pretrained: PyTree, inner_batches: PyTree, outer_batch: PyTree
@@ -172,24 +173,25 @@ class BilevelProblem:
         (stacked over the K steps) and `outer_aux`.
         """
         setting = self._setting(state, pretrained, inner_batches, outer_batch)
-        estimate = self.estimator(setting, state.alpha)
+        outer_loss = partial(self.estimator.outer_loss, setting)
+        (loss, outcome), hypergradient = jax.value_and_grad(outer_loss, has_aux=True)(state.alpha)
         updates, outer_state = self.outer.update(
-            estimate.hypergradient, state.outer_state, state.alpha, value=estimate.outer_loss
+            hypergradient, state.outer_state, state.alpha, value=loss
         )
         alpha = self.mixup.project(optax.apply_updates(state.alpha, updates))
-        task, inner_state = estimate.task, estimate.inner_state
+        task, inner_state = outcome.task, outcome.inner_state
         if self.lookahead:
             (task, inner_state), _ = unroll(setting, plain_gradient, alpha)
         metrics = {
-            "inner_loss": jnp.mean(estimate.inner.loss),
-            "outer_loss": estimate.outer_loss,
-            "gradient_norm": jnp.mean(estimate.inner.gradient_norm),
-            "hypergradient_norm": optax.tree.norm(estimate.hypergradient),
+            "inner_loss": jnp.mean(outcome.inner.loss),
+            "outer_loss": loss,
+            "gradient_norm": jnp.mean(outcome.inner.gradient_norm),
+            "hypergradient_norm": optax.tree.norm(hypergradient),
             "update_norm": optax.tree.norm(optax.tree.sub(task, setting.task)),
             "alpha_update_norm": optax.tree.norm(optax.tree.sub(alpha, state.alpha)),
         }
         if self.has_aux:
-            metrics |= {"inner_aux": estimate.inner.aux, "outer_aux": estimate.outer_aux}
+            metrics |= {"inner_aux": outcome.inner.aux, "outer_aux": outcome.outer_aux}
         _, others = split_floats(state.task)
         next_state = BilevelState(
             step=state.step + 1,

@@ -111,6 +111,15 @@ def blomix(capsys):
     return call
 
 
+@pytest.fixture
+def float64():
+    """Doubles in JAX, for one test."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield
+
+
 def result_of(output: str) -> dict:
     """The one JSON line of a command run with `--json`."""
     (line,) = output.strip().splitlines()

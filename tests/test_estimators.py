@@ -1,11 +1,12 @@
 """The rival estimators, each held to what its equation says."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.flatten_util import ravel_pytree
 
 from blomix import BilevelProblem, InputError, Mixup
 from blomix.bilevel import adamw
@@ -18,19 +19,10 @@ from blomix.hypergradient import (
     Truncated,
 )
 from blomix.hypergradient.unrolled import plain_gradient, unroll
+from tests.numeric import KEY, draw, jit, relative_error
 
-KEY = jax.random.key(0)
+pytestmark = pytest.mark.usefixtures("float64")
 UNROLL = 3
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def draw(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def loss(params, batch, key):
@@ -58,36 +50,58 @@ def start(estimator, inner=None):
     return problem, problem.init(KEY, PRETRAINED, task=TASK)
 
 
-def flat(estimator):
+@cache
+def hypergradient(estimator):
     problem, state = start(estimator)
-    return ravel_pytree(jax.jit(problem.hypergradient)(state, *DATA))[0]
+    return jit(problem.hypergradient)(state, *DATA)
 
 
-def relative_error(found, expected):
-    return float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected))
+@cache
+def outer_step(estimator):
+    problem, state = start(estimator)
+    return jit(problem.step)(state, *DATA)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_step_reports_the_same_losses_and_task(estimator):
-    (problem, state), (exact, _) = start(estimator), start("exact")
-    after, metrics = jax.jit(problem.step)(state, *DATA)
-    expected, expected_metrics = jax.jit(exact.step)(state, *DATA)
+    after, metrics = outer_step(estimator)
+    expected, expected_metrics = outer_step("exact")
     jax.tree.map(np.testing.assert_allclose, after.task, expected.task)
     for name in ("inner_loss", "outer_loss", "gradient_norm", "update_norm"):
         np.testing.assert_allclose(metrics[name], expected_metrics[name])
     assert np.isfinite(metrics["hypergradient_norm"])
-    assert problem.estimator.cost(UNROLL) >= FirstOrder().cost(UNROLL)
+    assert ESTIMATORS[estimator].cost(UNROLL) >= FirstOrder().cost(UNROLL)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "conjugate_gradient"])
+def test_the_outer_loss_can_be_a_part_of_a_larger_function(estimator):
+    """Whatever rule it brings, its derivative takes part in the chain rule of `jax.grad`."""
+    problem, state = start(estimator)
+    setting = problem._setting(state, *DATA)
+
+    def penalised(alpha):
+        value, outcome = problem.estimator.outer_loss(setting, alpha)
+        return value**2 + optax.tree.norm(alpha, squared=True), (value, outcome)
+
+    found, (value, outcome) = jit(jax.grad(penalised, has_aux=True))(state.alpha)
+    expected = jax.tree.map(
+        lambda g, a: 2 * value * g + 2 * a, hypergradient(estimator), state.alpha
+    )
+    assert relative_error(found, expected) < 1e-12
+    assert relative_error(outcome.task, outer_step(estimator)[0].task) < 1e-12
 
 
 def test_the_finite_difference_converges_in_the_square_of_its_step():
-    exact = flat("exact")
-    coarse, fine = (relative_error(flat(FiniteDifference(s)), exact) for s in (0.1, 0.01))
+    exact = hypergradient("exact")
+    coarse, fine = (relative_error(hypergradient(FiniteDifference(s)), exact) for s in (0.1, 0.01))
     assert fine < 1e-3
     assert coarse / fine == pytest.approx(100, rel=0.2)
 
 
 def test_fresh_dropout_masks_ruin_the_finite_difference():
-    assert relative_error(flat(FiniteDifference(fresh_keys=True)), flat("exact")) > 1
+    assert (
+        relative_error(hypergradient(FiniteDifference(fresh_keys=True)), hypergradient("exact")) > 1
+    )
 
 
 def test_a_displacement_that_is_not_undone_lowers_the_outer_loss():
@@ -100,7 +114,7 @@ def test_a_displacement_that_is_not_undone_lowers_the_outer_loss():
         )
 
     restored, displaced = (
-        jax.jit(p.step)(p.init(KEY, PRETRAINED, task=TASK), *DATA)[0]
+        jit(p.step)(p.init(KEY, PRETRAINED, task=TASK), *DATA)[0]
         for p in (problem("finite_difference"), problem(FiniteDifference(0.02, restore=False)))
     )
     moved = optax.tree.norm(optax.tree.sub(displaced.task, restored.task))
@@ -123,7 +137,7 @@ def test_truncated_stops_the_derivative_at_the_last_steps(steps):
         for part in (slice(UNROLL - steps), slice(UNROLL - steps, None))
     )
 
-    @jax.jit
+    @jit
     @jax.grad
     def expected(alpha):
         (task, inner_state), _ = unroll(head, plain_gradient, jax.lax.stop_gradient(alpha))
@@ -131,20 +145,20 @@ def test_truncated_stops_the_derivative_at_the_last_steps(steps):
         (task, _), _ = unroll(rest, plain_gradient, alpha)
         return setting.f(task, alpha, (setting.shared, setting.outer_data))[0]
 
-    assert relative_error(flat(Truncated(steps)), ravel_pytree(expected(state.alpha))[0]) < 1e-9
+    assert relative_error(hypergradient(Truncated(steps)), expected(state.alpha)) < 1e-9
 
 
 def test_truncated_at_full_length_is_exact():
-    assert relative_error(flat(Truncated(UNROLL)), flat("exact")) < 1e-12
+    assert relative_error(hypergradient(Truncated(UNROLL)), hypergradient("exact")) < 1e-12
 
 
 def test_first_order_is_the_direct_part():
     problem, state = start(FirstOrder())
     setting = problem._setting(state, *DATA)
-    (task, _), _ = jax.jit(lambda alpha: unroll(setting, plain_gradient, alpha))(state.alpha)
+    (task, _), _ = jit(lambda alpha: unroll(setting, plain_gradient, alpha))(state.alpha)
     mix, last = problem.mixup.mix, setting.outer_data[1]
     expected = jax.grad(lambda alpha: loss(mix(alpha, task, PRETRAINED), OUTER, last))(state.alpha)
-    assert relative_error(flat(FirstOrder()), ravel_pytree(expected)[0]) < 1e-9
+    assert relative_error(hypergradient(FirstOrder()), expected) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -166,7 +180,7 @@ def test_the_implicit_estimators_at_a_minimum(estimator):
     def run(estimator):
         problem = BilevelProblem(quadratic, mixup, optax.sgd(0.0), hypergradient=estimator)
         state = problem.init(KEY, pretrained, task=task)
-        return jax.jit(problem.hypergradient)(state, pretrained, target[None], target + 1)["w"]
+        return jit(problem.hypergradient)(state, pretrained, target[None], target + 1)["w"]
 
     direct = np.linalg.norm(run("first_order"))
     assert direct > 1
@@ -187,11 +201,11 @@ def test_bfloat16_compute_keeps_float32_sums(estimator):
             loss, Mixup(init=0.7), adamw(0.05), unroll=UNROLL, hypergradient=estimator
         )
         state = problem.init(KEY, pretrained, task=task)
-        return jax.jit(problem.hypergradient)(state, pretrained, *batches)
+        return jit(problem.hypergradient)(state, pretrained, *batches)
 
     found = run(half_loss)
     assert {x.dtype for x in jax.tree.leaves(found)} == {np.dtype(np.float32)}
-    error = relative_error(ravel_pytree(found)[0], ravel_pytree(run(loss))[0])
+    error = relative_error(found, run(loss))
     assert 1e-4 < error < {"exact": 0.03, "finite_difference": 0.3}[estimator]
 
 

@@ -12,8 +12,7 @@ from jax.flatten_util import ravel_pytree
 from blomix import BilevelProblem, InputError, Mixup
 from blomix.bilevel import adamw
 from blomix.hypergradient.exact import Exact, default_segment
-
-KEY = jax.random.key(0)
+from tests.numeric import KEY, draw, jit
 
 
 def loss(params, batch, key):
@@ -23,10 +22,6 @@ def loss(params, batch, key):
     hidden = jnp.tanh(hidden @ params["kernel"] + params["bias"])
     error = (hidden @ params["head"] - batch["targets"]) ** 2
     return jnp.mean(error), {"error": jnp.mean(error, axis=-1)}
-
-
-def draw(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 PRETRAINED = {
@@ -73,7 +68,7 @@ def estimate(hypergradient, optimizer, steps, drop=True):
             return gradient, after.task, after.inner_state, metrics
 
         batches = batch(0, steps, **inner_more), batch(1, **outer_more)
-        return jax.device_get(jax.jit(run)(KEY, task, *batches))
+        return jax.device_get(jit(run)(KEY, task, *batches))
 
 
 reference = cache(lambda *case: estimate("reverse", *case))

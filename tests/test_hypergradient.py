@@ -13,20 +13,9 @@ from jax.flatten_util import ravel_pytree
 
 from blomix import BilevelProblem, Mixup
 from blomix.bilevel import adam, adamw
+from tests.numeric import KEY, draw, jit, relative_error
 
-KEY = jax.random.key(0)
-# The programs are tiny and run once: less optimization, shorter tests.
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def draw(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def model(params, x, key):
@@ -68,11 +57,6 @@ def task_near(pretrained, scale=0.3):
 
 def uniform(key, shape, dtype):
     return jax.random.uniform(key, shape, dtype, 0.2, 0.9)
-
-
-def relative_error(found, expected):
-    found, expected = ravel_pytree(found)[0], ravel_pytree(expected)[0]
-    return float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected))
 
 
 def check_exact(loss, pretrained, inner_batches, outer_batch, mixup, inner):

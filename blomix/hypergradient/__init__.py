@@ -4,17 +4,17 @@ from blomix.hypergradient.exact import Exact
 from blomix.hypergradient.finite_difference import FiniteDifference
 from blomix.hypergradient.implicit import ConjugateGradient, Neumann
 from blomix.hypergradient.truncated import FirstOrder, Truncated
-from blomix.hypergradient.unrolled import Estimate, Estimator, Record, Reverse, Setting
+from blomix.hypergradient.unrolled import Estimator, Outcome, Record, Reverse, Setting
 
 __all__ = [
     "ESTIMATORS",
     "ConjugateGradient",
-    "Estimate",
     "Estimator",
     "Exact",
     "FiniteDifference",
     "FirstOrder",
     "Neumann",
+    "Outcome",
     "Record",
     "Reverse",
     "Setting",

@@ -33,7 +33,14 @@ import optax
 
 from blomix._trees import merge, split_floats
 from blomix.errors import InputError
-from blomix.hypergradient.unrolled import Estimate, Estimator, Record, Setting
+from blomix.hypergradient.unrolled import (
+    Estimator,
+    Outcome,
+    OuterLoss,
+    Record,
+    Setting,
+    with_derivative,
+)
 
 PyTree = Any
 Carry = tuple[PyTree, PyTree]  # task weights and optimizer state, or their cotangents
@@ -149,9 +156,11 @@ class InnerStep:
         if kept.tangents is not None:
             tangent = kept.tangents(direction)
         else:
-            mixed = self.mix(alpha, task)
-            gradient = lambda mixed: self.value_and_gradient(mixed, data)[1]  # noqa: E731
-            _, tangent = jax.jvp(gradient, (mixed,), (direction,))
+            _, tangent = jax.jvp(
+                lambda mixed: self.value_and_gradient(mixed, data)[1],
+                (self.mix(alpha, task),),
+                (direction,),
+            )
         alpha, task, tangent = _stage((alpha, task, tangent))
         return jax.vjp(self.mix, alpha, task)[1](tangent)
 
@@ -195,7 +204,10 @@ class Exact(Estimator):
             if value < 1:
                 raise InputError(f"Exact: {name} should be at least 1, found {value}")
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        return with_derivative(self._value_and_derivative, setting, alpha)
+
+    def _value_and_derivative(self, setting: Setting, alpha: PyTree) -> tuple[OuterLoss, PyTree]:
         step = InnerStep(setting, self.residuals == "keep", self.microbatch)
         length = jax.tree.leaves(setting.inner_data)[0].shape[0]
         return _through_all(step, alpha, length, self.segment or default_segment(length))
@@ -220,7 +232,8 @@ def _sum(*trees: PyTree) -> PyTree:
 
 
 def _last_step(step: InnerStep, alpha: PyTree, before: Carry, data: PyTree):
-    """The last inner step, the outer loss, and the way back: (estimate, cotangent of `before`).
+    """The last inner step, the outer loss, and the way back: (outer loss, cotangents of
+    (alpha, `before`)).
 
     Its gradient needs no place among those of earlier steps, and the new optimizer state waits
     until the old one has been used, and may then take its place.
@@ -237,16 +250,19 @@ def _last_step(step: InnerStep, alpha: PyTree, before: Carry, data: PyTree):
     direction, gradient = _stage((direction, kept.gradient))
     _, state = step.update(_stage(alpha), before, kept._replace(gradient=gradient))
     direction, state = _stage((direction, state))
-    through_gradient = step.back_through_gradient(alpha, before[0], data, kept, direction)
+    alpha_gradient, task_gradient = step.back_through_gradient(
+        alpha, before[0], data, kept, direction
+    )
 
-    alpha_gradient, task_gradient = through_gradient
-    hypergradient = _sum(alpha_bar, alpha_update, alpha_gradient)
+    alpha_bar = _sum(alpha_bar, alpha_update, alpha_gradient)
     record = jax.tree.map(lambda x: x[None], Record(kept.loss, norm, aux))
-    estimate = Estimate(hypergradient, task, state, record, outer_loss, outer_aux)
-    return estimate, (_sum(bars[0], task_gradient), bars[1])
+    outer = (outer_loss, Outcome(task, state, record, outer_aux))
+    return outer, (alpha_bar, (_sum(bars[0], task_gradient), bars[1]))
 
 
-def _through_all(step: InnerStep, alpha: PyTree, length: int, segment: int) -> Estimate:
+def _through_all(
+    step: InnerStep, alpha: PyTree, length: int, segment: int
+) -> tuple[OuterLoss, PyTree]:
     """The last step, and before it segments of `segment` steps that keep their start each.
 
     The last segment also keeps its gradients; those of the others are computed again.
@@ -254,8 +270,9 @@ def _through_all(step: InnerStep, alpha: PyTree, length: int, segment: int) -> E
     setting = step.setting
     segments = max(length - 2, 0) // segment
     head, last = segments * segment, length - 1
-    split = lambda x: x[:head].reshape(segments, segment, *x.shape[1:])  # noqa: E731
-    head_data = jax.tree.map(split, setting.inner_data)
+    head_data = jax.tree.map(
+        lambda x: x[:head].reshape(segments, segment, *x.shape[1:]), setting.inner_data
+    )
     tail_data = jax.tree.map(lambda x: x[head:last], setting.inner_data)
     last_data = jax.tree.map(lambda x: x[last], setting.inner_data)
 
@@ -301,17 +318,18 @@ def _through_all(step: InnerStep, alpha: PyTree, length: int, segment: int) -> E
 
     start = (setting.task, setting.inner_state)
     if length == 1:
-        return _last_step(step, alpha, start, last_data)[0]
+        outer, (alpha_bar, _) = _last_step(step, alpha, start, last_data)
+        return outer, alpha_bar
 
     head_seen = starts = None
     if segments:
         start, (starts, head_seen) = jax.lax.scan(segment_forward, start, head_data)
     before, (kept, seen) = jax.lax.scan(forward, start, tail_data)
-    estimate, bars = _last_step(step, alpha, before, last_data)
-    bars = backward((estimate.hypergradient, bars), start, tail_data, kept)
-    seen = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, estimate.inner)
+    (loss, outcome), bars = _last_step(step, alpha, before, last_data)
+    bars = backward(bars, start, tail_data, kept)
+    records = [seen, outcome.inner]
     if segments:
         bars, _ = jax.lax.scan(segment_backward, bars, (starts, head_data), reverse=True)
-        join = lambda a, b: jnp.concatenate([a.reshape(head, *a.shape[2:]), b])  # noqa: E731
-        seen = jax.tree.map(join, head_seen, seen)
-    return estimate._replace(hypergradient=bars[0], inner=seen)
+        records.insert(0, jax.tree.map(lambda x: x.reshape(head, *x.shape[2:]), head_seen))
+    record = jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
+    return (loss, outcome._replace(inner=record)), bars[0]

@@ -10,12 +10,12 @@ import optax
 
 from blomix.errors import InputError
 from blomix.hypergradient.unrolled import (
-    Estimate,
     Estimator,
     Objective,
+    OuterLoss,
     Setting,
-    differentiate,
     plain_gradient,
+    unrolled_loss,
 )
 
 PyTree = Any
@@ -55,15 +55,15 @@ class FiniteDifference(Estimator):
         if self.scale <= 0:
             raise InputError(f"FiniteDifference: scale should be positive, found {self.scale}")
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
-        estimate = differentiate(setting, partial(_difference_gradient, self), alpha)
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        loss, outcome = unrolled_loss(setting, partial(_difference_gradient, self), alpha)
         if self.restore:
-            return estimate
-        outer_gradient = jax.grad(setting.f, has_aux=True)(
-            estimate.task, alpha, (setting.shared, setting.outer_data)
-        )[0]
-        displaced = _move(estimate.task, -_step(self.scale, outer_gradient), outer_gradient)
-        return estimate._replace(task=displaced)
+            return loss, outcome
+        task, alpha = jax.lax.stop_gradient((outcome.task, alpha))
+        data = (setting.shared, setting.outer_data)
+        outer_gradient, _ = jax.grad(setting.f, has_aux=True)(task, alpha, data)
+        displaced = _move(task, -_step(self.scale, outer_gradient), outer_gradient)
+        return loss, outcome._replace(task=displaced)
 
     def cost(self, unroll: int) -> float:
         return 1 + 3 * unroll + (not self.restore)

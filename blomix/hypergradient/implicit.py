@@ -10,15 +10,26 @@ positive definite: these estimators are rivals to compare with. H is never forme
 are jvps of the gradient, linearised once.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from blomix.errors import InputError
-from blomix.hypergradient.unrolled import Estimate, Estimator, Setting, plain_gradient, unroll
+from blomix.hypergradient.unrolled import (
+    Estimator,
+    Objective,
+    Outcome,
+    OuterLoss,
+    Setting,
+    plain_gradient,
+    unroll,
+)
 
 PyTree = Any
 Product = Callable[[PyTree], PyTree]
@@ -29,23 +40,40 @@ class _Implicit(Estimator):
 
     differentiates_updates = False
 
+    @abstractmethod
     def solve(self, product: Product, v: PyTree) -> PyTree:
-        raise NotImplementedError
+        """`H^-1 v`, or what stands for it; `product(p)` is `H p`."""
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
-        (task, inner_state), record = unroll(setting, plain_gradient, alpha)
-        (loss, aux), (v, direct) = jax.value_and_grad(setting.f, argnums=(0, 1), has_aux=True)(
-            task, alpha, (setting.shared, setting.outer_data)
-        )
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        (task, inner_state), record = unroll(setting, plain_gradient, jax.lax.stop_gradient(alpha))
         last = (setting.shared, jax.tree.map(lambda x: x[-1], setting.inner_data))
+        task = _minimum(self.solve, setting.f, alpha, task, last)
+        loss, aux = setting.f(task, alpha, (setting.shared, setting.outer_data))
+        return loss, Outcome(task, inner_state, record, aux)
 
-        def inner_gradient(task):
-            return jax.grad(setting.f, argnums=(0, 1), has_aux=True)(task, alpha, last)[0]
 
-        _, tangent = jax.linearize(inner_gradient, task)
-        x = self.solve(lambda p: tangent(p)[0], v)
-        hypergradient = optax.tree.sub(direct, tangent(x)[1])
-        return Estimate(hypergradient, task, inner_state, record, loss, aux)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _minimum(solve: Callable, f: Objective, alpha: PyTree, task: PyTree, data: PyTree) -> PyTree:
+    """`task`, with the derivative of the minimum of `f` at alpha."""
+    return task
+
+
+def _forward(solve, f, alpha, task, data):
+    return task, (alpha, task, data)
+
+
+def _backward(solve, f, residuals, v):
+    alpha, task, data = residuals
+
+    def gradient(task):
+        return jax.grad(f, argnums=(0, 1), has_aux=True)(task, alpha, data)[0]
+
+    _, tangent = jax.linearize(gradient, task)
+    x = solve(lambda p: tangent(p)[0], v)
+    return jax.tree.map(jnp.negative, tangent(x)[1]), None, None
+
+
+_minimum.defvjp(_forward, _backward)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from blomix.errors import InputError
 from blomix.hypergradient.exact import Exact
 from blomix.hypergradient.unrolled import (
-    Estimate,
     Estimator,
-    Record,
+    Outcome,
+    OuterLoss,
     Setting,
     plain_gradient,
     unroll,
@@ -30,13 +30,10 @@ class FirstOrder(Estimator):
 
     differentiates_updates = False
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
-        (task, inner_state), record = unroll(setting, plain_gradient, alpha)
-        data = (setting.shared, setting.outer_data)
-        (loss, aux), direct = jax.value_and_grad(setting.f, argnums=1, has_aux=True)(
-            task, alpha, data
-        )
-        return Estimate(direct, task, inner_state, record, loss, aux)
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        (task, inner_state), record = unroll(setting, plain_gradient, jax.lax.stop_gradient(alpha))
+        loss, aux = setting.f(task, alpha, (setting.shared, setting.outer_data))
+        return loss, Outcome(task, inner_state, record, aux)
 
     def cost(self, unroll: int) -> float:
         return 1 + unroll
@@ -62,22 +59,22 @@ class Truncated(Estimator):
         if self.steps < 1:
             raise InputError(f"Truncated: steps should be at least 1, found {self.steps}")
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
         _, keys = setting.inner_data
         constant = keys.shape[0] - self.steps
         if constant <= 0:
-            return Exact()(setting, alpha)
+            return Exact().outer_loss(setting, alpha)
         head, tail = (
             jax.tree.map(lambda x, part=part: x[part], setting.inner_data)
             for part in (slice(constant), slice(constant, None))
         )
         (task, inner_state), early = unroll(
-            setting._replace(inner_data=head), plain_gradient, alpha
+            setting._replace(inner_data=head), plain_gradient, jax.lax.stop_gradient(alpha)
         )
         rest = setting._replace(task=task, inner_state=inner_state, inner_data=tail)
-        estimate = Exact()(rest, alpha)
-        record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), early, estimate.inner)
-        return estimate._replace(inner=Record(*record))
+        loss, outcome = Exact().outer_loss(rest, alpha)
+        record = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), early, outcome.inner)
+        return loss, outcome._replace(inner=record)
 
     def cost(self, unroll: int) -> float:
         through = min(self.steps, unroll)

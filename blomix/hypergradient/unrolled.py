@@ -8,6 +8,7 @@ and the hypergradient that of `f(task_K(alpha), alpha, outer data)`. `docs/hyper
 the derivation.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -52,15 +53,17 @@ class Record(NamedTuple):
     aux: Any
 
 
-class Estimate(NamedTuple):
-    """A hypergradient and the end of the unrolled inner steps it was taken through."""
+class Outcome(NamedTuple):
+    """What comes with the outer loss: the end of the inner steps, and what they report."""
 
-    hypergradient: PyTree
     task: PyTree
     inner_state: PyTree
     inner: Record
-    outer_loss: jax.Array
     outer_aux: Any
+
+
+# What `estimator.outer_loss` returns: the loss, and what no derivative is taken of.
+OuterLoss = tuple[jax.Array, Outcome]
 
 
 def plain_gradient(f: Objective, task: PyTree, alpha: PyTree, data: PyTree):
@@ -82,32 +85,54 @@ def unroll(setting: Setting, gradient: Callable, alpha: PyTree):
     return jax.lax.scan(inner_step, (setting.task, setting.inner_state), setting.inner_data)
 
 
-def differentiate(setting: Setting, gradient: Callable, alpha: PyTree) -> Estimate:
-    """`jax.grad` of the outer loss through `unroll`; `gradient` decides what it costs."""
-
-    def outer(alpha):
-        (task, inner_state), record = unroll(setting, gradient, alpha)
-        loss, aux = setting.f(task, alpha, (setting.shared, setting.outer_data))
-        return loss, (task, inner_state, record, aux)
-
-    (loss, (task, inner_state, record, aux)), hypergradient = jax.value_and_grad(
-        outer, has_aux=True
-    )(alpha)
-    return Estimate(hypergradient, task, inner_state, record, loss, aux)
+def unrolled_loss(setting: Setting, gradient: Callable, alpha: PyTree) -> OuterLoss:
+    """The outer loss after `unroll`, differentiable in alpha at the cost that `gradient` makes."""
+    (task, inner_state), record = unroll(setting, gradient, alpha)
+    loss, aux = setting.f(task, alpha, (setting.shared, setting.outer_data))
+    return loss, Outcome(task, inner_state, record, aux)
 
 
-class Estimator:
-    """A way to take the hypergradient: `estimator(setting, alpha) -> Estimate`."""
+def with_derivative(
+    rule: Callable[[Setting, PyTree], tuple[OuterLoss, PyTree]], setting: Setting, alpha: PyTree
+) -> OuterLoss:
+    """An outer loss whose derivative with respect to alpha is computed along with it.
+
+    `rule(setting, alpha)` gives `((loss, outcome), hypergradient)`, as `jax.value_and_grad` does.
+    All that alpha does not determine is a constant: no derivative reaches it.
+    """
+    functions = {"mix": setting.mix, "loss": setting.loss, "inner": setting.inner}
+
+    @jax.custom_vjp
+    def outer_loss(alpha, arrays):
+        return rule(arrays._replace(**functions), alpha)[0]
+
+    def forward(alpha, arrays):
+        return rule(arrays._replace(**functions), alpha)
+
+    def backward(hypergradient, cotangents):
+        scale, _ = cotangents
+        return jax.tree.map(lambda g: scale.astype(g.dtype) * g, hypergradient), None
+
+    outer_loss.defvjp(forward, backward)
+    return outer_loss(alpha, setting._replace(**dict.fromkeys(functions)))
+
+
+class Estimator(ABC):
+    """A way to take the hypergradient: a derivative rule of the outer loss.
+
+    `jax.grad(partial(estimator.outer_loss, setting), has_aux=True)` is its hypergradient.
+    """
 
     # Whether the derivative of the inner optimizer's update is taken.
     differentiates_updates = True
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
-        raise NotImplementedError
+    @abstractmethod
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        """(outer loss after K inner steps, what comes with it)."""
 
+    @abstractmethod
     def cost(self, unroll: int) -> float:
         """Gradient evaluations (3 units of matrix multiplication each), inner steps included."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -117,8 +142,8 @@ class Reverse(Estimator):
     Cost in gradients: 1 + 3 K, and the memory of the activations of all of them.
     """
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
-        return differentiate(setting, plain_gradient, alpha)
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        return unrolled_loss(setting, plain_gradient, alpha)
 
     def cost(self, unroll: int) -> float:
         return 1 + 3 * unroll

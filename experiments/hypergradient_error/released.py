@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import optax
 
-from blomix.hypergradient import Estimate, Estimator, Setting
-from blomix.hypergradient.unrolled import plain_gradient, unroll
+from blomix.hypergradient import Estimator, Outcome, Setting
+from blomix.hypergradient.unrolled import OuterLoss, plain_gradient, unroll, with_derivative
 
 PyTree = Any
 
@@ -25,7 +25,10 @@ class ReleasedCode(Estimator):
     learning_rate: float
     scale: float = 0.01
 
-    def __call__(self, setting: Setting, alpha: PyTree) -> Estimate:
+    def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
+        return with_derivative(self._value_and_derivative, setting, alpha)
+
+    def _value_and_derivative(self, setting: Setting, alpha: PyTree) -> tuple[OuterLoss, PyTree]:
         (task, inner_state), record = unroll(setting, plain_gradient, alpha)
         (loss, aux), (outer_gradient, direct) = jax.value_and_grad(
             setting.f, argnums=(0, 1), has_aux=True
@@ -49,8 +52,8 @@ class ReleasedCode(Estimator):
             return gradient_of(point, jax.random.fold_in(key, number), 1)
 
         indirect = jax.tree.map(lambda p, m: (p - m) / (2 * step), side(1, 0), side(-1, 1))
-        hypergradient = optax.tree.add(direct, indirect)
-        return Estimate(hypergradient, task, inner_state, record, loss, aux)
+        outer = (loss, Outcome(task, inner_state, record, aux))
+        return outer, optax.tree.add(direct, indirect)
 
     def cost(self, unroll: int) -> float:
         return 1 + 3 * unroll
