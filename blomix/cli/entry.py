@@ -18,6 +18,7 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     import tyro
 
     from blomix.parallel import cache
+    from blomix.runs.processes import is_first
     from blomix.runs.signals import Interrupted
 
     cache.enable()
@@ -38,7 +39,8 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     except KeyboardInterrupt:  # outside of an open run: nothing to save
         print(f"blomix {name}: stopped", file=sys.stderr)
         return 130
-    print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
+    if is_first():
+        print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
     return 0
 
 

@@ -65,6 +65,12 @@ class Config:
     """Advance all folds in one compiled step; auto: where that fits an accelerator's memory."""
     mesh: str | None = None
     """Devices by axis, as in ensemble=1,data=2,model=4; one device if left out."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0 where several processes train as one; auto on a TPU pod."""
+    processes: int | None = None
+    """How many processes there are; not with auto."""
+    process: int | None = None
+    """Which of them this is, from 0; not with auto."""
     seed: int = 0
     """Draws splits, batches, dropout masks and new weights."""
     run_dir: Path | None = None
@@ -80,9 +86,12 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     from blomix.data import load, subsample
     from blomix.encoders import Encoder
+    from blomix.parallel import hosts
     from blomix.recipe import finetune
     from blomix.recipe.finetune import dry_run
 
+    if config.coordinator is not None:
+        hosts.join(config.coordinator, config.processes, config.process)
     method = method_of(config)
     source, columns = source_of(config), columns_of(config)
     train = load(source, **columns, split="train")
@@ -139,11 +148,16 @@ def text(result: dict[str, Any]) -> str:
 
 
 def placement(config: Config):
-    """The devices of `--mesh`."""
+    """The devices of `--mesh`; by default one, or where processes have joined all of them."""
+    import jax
+
     from blomix.parallel.mesh import OnMesh, Shape
     from blomix.recipe.program import ONE_DEVICE
+    from blomix.runs.processes import several
 
-    return ONE_DEVICE if config.mesh is None else OnMesh.of(Shape.parse(config.mesh))
+    if config.mesh is not None:
+        return OnMesh.of(Shape.parse(config.mesh))
+    return OnMesh.of(Shape(data=jax.device_count())) if several() else ONE_DEVICE
 
 
 def method_of(config: Config):
@@ -205,6 +219,7 @@ def columns_of(config: Config) -> dict[str, Any]:
 def settings_of(config: Config) -> dict[str, Any]:
     """The flags that decide the outcome, so that `--config RUN/config.toml` repeats the run."""
     skipped = {"run_dir", "json", "dry_run", "checkpoint_every", "set", "mesh"}
+    skipped |= {"coordinator", "processes", "process"}
     settings = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(config).items()

@@ -4,21 +4,43 @@ import jax
 
 from blomix.errors import InputError
 
+# A process that has not been heard of for so long is given up, and the others end.
+HEARTBEAT_SECONDS = 30
+# Processes end together; one that waits for longer than this is alone.
+SHUTDOWN_SECONDS = 60
 
-def join(coordinator: str, processes: int, process: int) -> None:
+
+def join(coordinator: str, processes: int | None = None, process: int | None = None) -> None:
     """Makes `jax.devices()` those of all processes; call it before anything else of JAX.
 
     Args:
-      coordinator: HOST:PORT of process 0, which listens there.
+      coordinator: HOST:PORT of process 0, which listens there; "auto" on a TPU pod or under a
+        cluster manager that JAX knows, which say all this themselves.
       processes: how many there are.
       process: which one this is, from 0.
 
     Raises:
-      InputError: an address or a number that makes no sense.
+      InputError: an address or a number that makes no sense, or the others did not come.
     """
+    if coordinator == "auto":
+        return _initialize()
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal():
-        raise InputError(f"coordinator: expected HOST:PORT, found {coordinator!r}")
+        raise InputError(f"coordinator: expected HOST:PORT or auto, found {coordinator!r}")
+    if processes is None or process is None:
+        raise InputError("coordinator: expected --processes and --process beside HOST:PORT")
     if not 0 <= process < processes:
         raise InputError(f"process: expected 0 to {processes - 1}, found {process}")
-    jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+    _initialize(coordinator, processes, process)
+
+
+def _initialize(*where) -> None:
+    try:
+        jax.distributed.initialize(
+            *where,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        )
+    except (ValueError, jax.errors.JaxRuntimeError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise InputError(f"coordinator: the processes did not find one another: {reason}") from None

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 
 from blomix.errors import InputError
 from blomix.parallel import rules
+from blomix.runs.processes import several
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,19 @@ class OnMesh:
         """On the first devices there are.
 
         Raises:
-          InputError: there are fewer devices than the mesh has places.
+          InputError: there are fewer devices than the mesh has places, or more where they are
+            those of several processes.
         """
         devices = jax.devices() if devices is None else devices
         if len(devices) < shape.devices:
             raise InputError(
                 f"mesh {shape}: expected {shape.devices} devices, found {len(devices)}; "
                 "give a smaller mesh"
+            )
+        if len(devices) > shape.devices and several():
+            raise InputError(
+                f"mesh {shape}: expected all {len(devices)} devices of the "
+                f"{jax.process_count()} processes, found {shape.devices}"
             )
         sizes = tuple(getattr(shape, axis) for axis in rules.AXES)
         grid = np.array(devices[: shape.devices]).reshape(sizes)

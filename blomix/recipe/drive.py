@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from blomix.recipe.phase import Fit, Fitted, Phase, Recorder
-from blomix.recipe.program import ONE_DEVICE, Placement, Program, build, merge, stack
+from blomix.recipe.program import ONE_DEVICE, Placement, Program, build, merge, placed, stack
 from blomix.recipe.progress import Progress
 from blomix.runs import finite
+from blomix.runs.processes import Ballot
 
 
 def drive(
@@ -98,10 +99,10 @@ def _run_lane(
     # The first step donates its state, whose leaves may be the shared weights themselves.
     state = jax.tree.map(jnp.copy, phase.lanes[0 if together else lane]())
     state = place.put("state", state, together)
-    kept = jax.eval_shape(phase.result, state)
+    kept = placed(place, "state", jax.eval_shape(phase.result, state), together)
     start, restored = recorder.restore(name, state, kept) or (0, None)
     if recorder.finished(name):
-        return restored
+        return place.get(restored)
     state = state if restored is None else restored
     step = _announced(build(phase, place, together), phase, stacked, progress).run
     shared = place.put("shared", phase.shared, together)
@@ -117,6 +118,7 @@ def _run_lane(
                 recorder.log({"phase": phase.name, "step": t} | record)
             pending = None
 
+    asked = Ballot()
     with progress.phase(name, start, phase.steps) as tick:
         for t in range(start, phase.steps):
             batch = place.put("batch", phase.batch(lane, t), together)
@@ -124,15 +126,15 @@ def _run_lane(
             flush()
             pending = (t, metrics)
             tick()
-            if recorder.stopping or recorder.due:
+            if asked(recorder.stopping or recorder.due):
                 flush()
                 recorder.stop_if_asked(name, t + 1, state)
                 recorder.save(name, t + 1, state)
         flush()
-    result = place.get(phase.result(state))
+    result = phase.result(state)
     finite.check(phase.steps, {}, result, phase.rows(lane, phase.steps - 1))
     recorder.save(name, phase.steps, result, final=True)
-    return result
+    return place.get(result)
 
 
 def _announced(

@@ -21,6 +21,7 @@ from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import Recipe
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
+from blomix.runs.processes import agreed, is_first, leaving_together, told
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -53,7 +54,7 @@ def finetune(
       recipe: any method: `Recipe()` (the default), `Recipe.paper()`, a baseline.
       seed: draws folds, batches, dropout masks and new weights.
       run_dir: where checkpoints, logs and the export go. The same call again resumes an interrupted
-        run bit for bit, and returns a finished one as it is.
+        run bit for bit, and returns a finished one as it is. Several processes share one directory.
       max_length: longest row in tokens; longer ones are cut.
       together: advance the folds in one compiled step (more memory, fewer dispatches); None: where
         that step fits the device. A run that is resumed keeps to what it began with.
@@ -66,32 +67,39 @@ def finetune(
       InputError: data that cannot be trained on, or a run directory of another run.
     """
     recipe = recipe or Recipe()
-    progress = Progress(quiet)
+    progress = Progress(quiet or not is_first())
     train, validation = splits(train, validation, seed, progress)
     job = job_of(model, train, recipe, seed, max_length)
     if together is None:
-        together = recorded_together(run_dir)
+        together = told(recorded_together(run_dir))
     if together is None:
-        together = folds_fit(job, recipe, place)
+        together = told(folds_fit(job, recipe, place))
     resolved = resolve(job, recipe, together)
     # Before the run directory is made, for it refuses folds that the rows do not allow.
     rows = artifacts.splits_record(job, recipe, validation)
     if run_dir is None:
-        fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
+        with leaving_together():
+            fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
         return score(job, validation, fitted, resolved | cost)[0]
-    from blomix.runs import open_run
+    from blomix.runs import Run, open_run
 
     digests = {"train": train.digests, "validation": validation.digests}
     config = (settings or {}) | {"resolved": resolved}
-    with open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run:
-        if (run.path / "result.json").exists():
+    with (
+        open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run,
+        leaving_together(),
+    ):
+        if told((run.path / "result.json").exists()):
             progress.note(f"{run_dir} is finished; its result stands")
             return Result.load(run_dir)
         run.write_json("splits.json", rows)
         fitted, cost = fit(job, recipe, run, progress, together, place)
         summary = resolved | cost | {"run_dir": str(run_dir)}
         result, logits = score(job, validation, fitted, summary)
-        artifacts.write(run, job, fitted, validation, logits, result)
+        if isinstance(run, Run):
+            agreed(lambda: artifacts.write(run, job, fitted, validation, logits, result))
+        else:  # the first process writes; all end when it has
+            agreed(lambda: None)
     return result
 
 

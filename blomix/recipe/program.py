@@ -112,12 +112,14 @@ def compile_step(
 ) -> Program:
     """Compiles a step for a state, shared arrays and a batch like `arguments` (shapes will do)."""
     roles = zip(("state", "shared", "batch"), arguments, strict=True)
-    shapes = tuple(_placed(place, role, tree, stacked) for role, tree in roles)
+    shapes = tuple(placed(place, role, tree, stacked) for role, tree in roles)
     leaves, structure = jax.tree.flatten(shapes)
     return _compile(step, place, stacked, structure, tuple(leaves))
 
 
-def _placed(place: Placement, role: str, tree: PyTree, stacked: bool) -> PyTree:
+def placed(place: Placement, role: str, tree: PyTree, stacked: bool) -> PyTree:
+    """The shapes of a tree, with where its leaves live."""
+
     def leaf(path, x):
         sharding = place.sharding(role, path, x, stacked)
         weak = getattr(x, "weak_type", False)
@@ -178,7 +180,7 @@ def vmapped(step: Callable, lane_axis: str | None = None) -> Callable:
 
 def device_memory() -> int:
     """Bytes that programs may take: an accelerator's own limit, or half of the host's memory."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -97,21 +97,25 @@ class Store:
     def at(self, phase: str, step: int, final: bool) -> Checkpoint:
         return Checkpoint(self.root / phase / name(step, final), phase)
 
-    def save(self, target: Checkpoint, state: Any, facts: dict[str, Any]) -> dict[str, Any]:
-        """Start to write `state` as `target`, after the save before it; returns the full facts."""
-        self.wait()
+    def room_for(self, target: Checkpoint) -> Path:
+        """A new directory under a temporary name, to write `target` in."""
+        name = f"{files.TEMPORARY}{target.phase.replace('/', '.')}.{target.path.name}"
+        with files.storage(target.path, SAVE):
+            (self.root / name).mkdir()
+        return self.root / name
+
+    def save(
+        self, target: Checkpoint, temporary: Path, state: Any, facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Start to write `state` as `target`, in the room made for it; returns the full facts."""
         facts = facts | {
             "phase": target.phase,
             "final": target.final,
             "sequence": self._sequence,
             "leaves": arrays.describe(state),
         }
-        temporary = (
-            self.root / f"{files.TEMPORARY}{target.phase.replace('/', '.')}.{target.path.name}"
-        )
         with files.storage(target.path, SAVE):
             try:
-                temporary.mkdir()
                 written = arrays.save(temporary, state)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)

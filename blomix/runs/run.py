@@ -17,8 +17,10 @@ from blomix.errors import InputError
 from blomix.runs import arrays, environment, files, finite, identity, manifest
 from blomix.runs.audit import Audit
 from blomix.runs.checkpoints import SAVE, Checkpoint, Store, check_phase
+from blomix.runs.follower import Follower
 from blomix.runs.lock import Lock
 from blomix.runs.metrics import Metrics, Position
+from blomix.runs.processes import agreed, asked_by_any, is_first, told
 from blomix.runs.signals import Interrupted, Signals
 
 PyTree = Any
@@ -29,8 +31,11 @@ def open_run(
     config: Mapping,
     digests: Mapping,
     checkpoint_every: float = 60.0,
-) -> "Run":
+) -> "Run | Follower":
     """Begin a run in `path`, or continue the one that was begun there.
+
+    Of several processes the first has the directory's `Run`, the others follow it; all must see the
+    same files.
 
     Args:
       path: a directory that is new, empty, or a run of the same config and data.
@@ -45,6 +50,12 @@ def open_run(
     path = Path(path).absolute()  # Orbax takes no other
     if "\0" in str(path):
         raise InputError(f"{str(path)!r}: a NUL byte cannot be part of a path")
+    return agreed(
+        lambda: _open(path, config, digests, checkpoint_every) if is_first() else Follower(path)
+    )
+
+
+def _open(path: Path, config: Mapping, digests: Mapping, checkpoint_every: float) -> "Run":
     with files.storage(path, "open the run directory"):
         path.mkdir(parents=True, exist_ok=True)
         identity.refuse_foreign(path)
@@ -149,12 +160,12 @@ class Run:
         self.wait()
         finite.check(step, {}, state)  # or the last good state could be pushed out by bad ones
         target = self._store.at(phase, step, final)
-        if not target.path.exists():  # saved at this very step already: the same state
-            self._require_directory()
-            with files.storage(target.path, SAVE):
-                position = self._metrics.sync()
+        room = agreed(lambda: self._room_for(target))
+        told(room and str(room[0]))
+        if room is not None:
+            directory, position = room
             facts = {"step": step, "seconds": self.elapsed, "metrics": position._asdict()}
-            saved = self._store.save(target, state, facts)
+            saved = self._store.save(target, directory, state, facts)
             self._finished = saved if final else self._finished
             self._saved_at = time.monotonic()
         if final:
@@ -185,28 +196,27 @@ class Run:
         self.wait()
         self._phase = phase
         with files.storage(self.path, "read the checkpoints of"):
-            for checkpoint in self._store.of(phase):
-                try:
-                    facts = self._verified(checkpoint)
-                except manifest.Damaged as error:
-                    self._audit.warn(f"{error}; going back to the one before it")
-                    files.remove(checkpoint.path)
-                    continue
-                wanted = like_final if checkpoint.final and like_final is not None else like
-                state = arrays.load(checkpoint.path, wanted, facts["leaves"])
-                self._enter(checkpoint, facts)
-                return facts["step"], state
-            self._rewind(self._finished)
-        return None
+            found = agreed(lambda: self._newest(phase))
+            if found is None:
+                told(None)
+                self._rewind(self._finished)
+                return None
+            checkpoint, facts = found
+            told([str(checkpoint.path), checkpoint.final, facts])
+            wanted = like_final if checkpoint.final and like_final is not None else like
+            state = arrays.load(checkpoint.path, wanted, facts["leaves"])
+            self._enter(checkpoint, facts)
+            return facts["step"], state
 
     def stop_if_asked(self, phase: str, step: int, state: PyTree) -> None:
         """After a signal: save, wait for the save, and raise `Interrupted` with its exit code."""
-        if self._signals.code is None:
+        code = asked_by_any(self._signals.code)
+        if code is None:
             return
         self.save(phase, step, state)
         self.wait()
-        self._audit.note("interrupted", phase=phase, step=step, code=self._signals.code)
-        raise Interrupted(self._signals.code)
+        self._audit.note("interrupted", phase=phase, step=step, code=code)
+        raise Interrupted(code)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `value` as the file `name` of the run directory, all of it or nothing."""
@@ -226,19 +236,41 @@ class Run:
             return files.read_lines(self.path / "metrics.jsonl")
 
     def wait(self) -> None:
-        """Block till the save at work is on disk; raises InputError if it failed."""
-        self._store.wait()
+        """Block till the save at work is on disk; raises InputError if it failed, anywhere."""
+        agreed(self._store.wait)
 
     def close(self) -> None:
         """Wait for the save at work, then let go of the directory and of the signals."""
         try:
-            self.wait()
+            self._store.wait()
         finally:
             self._store.close()
             self._signals.close()
             with files.storage(self.path, "write metrics.jsonl in"):
                 self._metrics.close()
             self._lock.release()
+
+    def _room_for(self, target: Checkpoint) -> tuple[Path, Position] | None:
+        """A directory to write `target` in, and where metrics.jsonl ends, all of it on disk.
+
+        None where this very step's state is saved already.
+        """
+        if target.path.exists():
+            return None
+        self._require_directory()
+        with files.storage(target.path, SAVE):
+            position = self._metrics.sync()
+        return self._store.room_for(target), position
+
+    def _newest(self, phase: str) -> tuple[Checkpoint, dict[str, Any]] | None:
+        """The newest intact checkpoint of `phase` and its facts; damaged ones are deleted."""
+        for checkpoint in self._store.of(phase):
+            try:
+                return checkpoint, self._verified(checkpoint)
+            except manifest.Damaged as error:
+                self._audit.warn(f"{error}; going back to the one before it")
+                files.remove(checkpoint.path)
+        return None
 
     def _verified(self, checkpoint: Checkpoint) -> dict[str, Any]:
         facts = checkpoint.verify()
