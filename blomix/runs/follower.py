@@ -47,7 +47,7 @@ class Follower:
     def save(self, phase: str, step: int, state: PyTree, *, final: bool = False) -> None:
         self.wait()
         finite.check(step, {}, state)
-        directory = told(agreed(lambda: None))
+        directory: str | None = told(agreed(lambda: None))
         if directory is not None:
             with files.storage(Path(directory), SAVE):
                 self._written = arrays.save(Path(directory), state)
@@ -58,7 +58,7 @@ class Follower:
         self, phase: str, like: PyTree, like_final: PyTree = None
     ) -> tuple[int, PyTree] | None:
         self.wait()
-        found = told(agreed(lambda: None))
+        found: Any = told(agreed(lambda: None))
         if found is None:
             return None
         path, final, facts = found
