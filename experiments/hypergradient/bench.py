@@ -8,8 +8,10 @@ import argparse
 import json
 import statistics
 import time
+from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from blomix.parallel.flops import matrix_flops
 from experiments.hypergradient.figure import draw
 from experiments.hypergradient.setting import (
     ESTIMATORS,
+    INNER,
     SHAPES,
     batch_shape,
     encoder,
@@ -41,22 +44,32 @@ def live_matrix_flops(function, *arguments) -> float:
     return matrix_flops(jaxpr_as_fun(closed.replace(jaxpr=jaxpr)), *inputs)
 
 
-def step_of(shape: str, steps: int, name: str, remat: bool):
+class Case(NamedTuple):
+    """What the cells of one group share: they differ in their estimator."""
+
+    shape: str
+    steps: int
+    remat: bool
+    inner: str
+
+
+def step_of(case: Case, name: str):
     """(step, abstract arguments), the state being the first argument or the first two."""
-    model = encoder(shape, remat=remat)
+    model = encoder(case.shape, remat=case.remat)
     if name == PLAIN:
-        step, init = plain_step(model)
+        step, init = plain_step(model, case.inner)
         state = jax.eval_shape(init, model.params)
         key = jax.eval_shape(jax.random.key, 0)
         return step, (model.params, state, batch_shape(BATCH, LENGTH), key)
-    problem = problem_of(model, steps, ESTIMATORS[name])
+    problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
     state = jax.eval_shape(problem.init, jax.random.key(0), model.params)
-    batches = batch_shape(steps, BATCH, LENGTH), batch_shape(BATCH, LENGTH)
+    batches = batch_shape(case.steps, BATCH, LENGTH), batch_shape(BATCH, LENGTH)
     return problem.step, (state, model.params, *batches)
 
 
-def compile_cell(shape: str, steps: int, name: str, remat: bool):
-    step, arguments = step_of(shape, steps, name, remat)
+@cache
+def compile_cell(case: Case, name: str):
+    step, arguments = step_of(case, name)
     compiled = jax.jit(step).lower(*arguments).compile()
     return compiled, memory(compiled) | {"matrix_flops": live_matrix_flops(step, *arguments)}
 
@@ -67,31 +80,37 @@ def random_batch(key, *lead: int):
     return {"input_ids": ids, "attention_mask": jnp.ones_like(ids), "labels": labels}
 
 
-def run_arguments(shape: str, steps: int, name: str, remat: bool):
-    model = encoder(shape, remat=remat, abstract=False)
+def run_arguments(case: Case, name: str):
+    model = encoder(case.shape, remat=case.remat, abstract=False)
     inner_key, outer_key = jax.random.split(jax.random.key(1))
-    inner = random_batch(inner_key, steps, BATCH, LENGTH)
+    inner = random_batch(inner_key, case.steps, BATCH, LENGTH)
     if name == PLAIN:
-        _, init = plain_step(model)
+        _, init = plain_step(model, case.inner)
         first = jax.tree.map(lambda x: x[0], inner)
         return model.params, init(model.params), first, jax.random.key(0)
-    state = problem_of(model, steps, ESTIMATORS[name]).init(jax.random.key(0), model.params)
+    problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+    state = problem.init(jax.random.key(0), model.params)
     return state, model.params, inner, random_batch(outer_key, BATCH, LENGTH)
 
 
-def accuracy(shape: str, steps: int, remat: bool, name: str) -> dict[str, float]:
-    """Relative error and cosine of the hypergradient against the exact one."""
-    arguments = run_arguments(shape, steps, name, remat)
+def accuracy(case: Case, names: list[str]) -> dict[str, dict[str, float]]:
+    """Relative error and cosine of each hypergradient against the exact one."""
+    model = encoder(case.shape, remat=case.remat)
 
     def flat(name):
-        problem = problem_of(encoder(shape, remat=remat), steps, ESTIMATORS[name])
+        problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
         return ravel_pytree(jax.jit(problem.hypergradient)(*arguments))[0]
 
-    found, exact = flat(name), flat("exact")
+    arguments = run_arguments(case, "exact")
+    exact = flat("exact")
     norm = jnp.linalg.norm(exact)
+    found = {name: exact if name == "exact" else flat(name) for name in names}
     return {
-        "relative_error": float(jnp.linalg.norm(found - exact) / norm),
-        "cosine": float(found @ exact / (norm * jnp.linalg.norm(found))),
+        name: {
+            "relative_error": float(jnp.linalg.norm(x - exact) / norm),
+            "cosine": float(x @ exact / (norm * jnp.linalg.norm(x))),
+        }
+        for name, x in found.items()
     }
 
 
@@ -107,19 +126,17 @@ def time_in_turns(compiled: dict, arguments: dict, rounds: int) -> dict[str, lis
     return seconds
 
 
-def time_cells(cells: list[dict], shape: str, steps: int, remat: bool, rounds: int) -> None:
-    """Adds `seconds`, `ratio_minimum` and `ratio_median` to the plain step, and accuracy."""
-    names = [PLAIN, *(c["estimator"] for c in cells if c["estimator"] != PLAIN)]
-    compiled = {n: compile_cell(shape, steps, n, remat)[0] for n in names}
-    arguments = {n: run_arguments(shape, steps, n, remat) for n in names}
+def time_cells(cells: list[dict], case: Case, rounds: int) -> None:
+    """Adds `seconds`, `ratio_minimum` and `ratio_median` to the plain step."""
+    compiled = {c["estimator"]: compile_cell(case, c["estimator"])[0] for c in cells}
+    arguments = {name: run_arguments(case, name) for name in compiled}
     seconds = time_in_turns(compiled, arguments, rounds)
+    plain = seconds[PLAIN]
     for cell in cells:
-        mine, plain = seconds[cell["estimator"]], seconds[PLAIN]
+        mine = seconds[cell["estimator"]]
         cell["seconds"] = mine
         cell["ratio_minimum"] = min(mine) / min(plain)
         cell["ratio_median"] = statistics.median(mine) / statistics.median(plain)
-        if cell["estimator"] != PLAIN:
-            cell |= accuracy(shape, steps, remat, cell["estimator"])
 
 
 def main() -> None:
@@ -128,33 +145,48 @@ def main() -> None:
     parser.add_argument("--k", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
     parser.add_argument("--no-remat", action="store_true", help="keep all activations of a layer")
-    parser.add_argument("--time", action="store_true", help="also run: accuracy and time")
+    parser.add_argument("--inner", default="adamw", choices=INNER, help="inner optimizer")
+    parser.add_argument("--time", action="store_true", help="also run, and measure the time")
+    parser.add_argument("--accuracy", action="store_true", help="also run, and compare")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
     remat = not options.no_remat
-    backend = f"{jax.default_backend()}{'' if remat else '-no-remat'}"
-    path = options.out / f"bench-{backend}.json"
+    parts = (jax.default_backend(), "" if remat else "no-remat", options.inner)
+    name_of_file = "-".join(("bench", *(p for p in parts if p not in ("", "adamw"))))
+    path = options.out / f"{name_of_file}.json"
     environment = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
     cells = json.loads(path.read_text()) if path.exists() else []
-    find = {(c["shape"], c["k"], c["estimator"]): c for c in cells}
+    found = {(c["jax"], c["shape"], c["k"], c["estimator"]): c for c in cells}
     for shape, k in product(options.shapes, options.k):
+        case = Case(shape, k, remat, options.inner)
         here = []
         for name in (PLAIN, *options.estimators):
-            cell = find.get((shape, k, name))
+            cell = found.get((jax.__version__, shape, k, name))
             if cell is None:
                 cell = {"shape": shape, "k": k, "estimator": name} | environment
-                cell |= compile_cell(shape, k, name, remat)[1]
+                cell |= compile_cell(case, name)[1]
                 cells.append(cell)
-                print(json.dumps(cell), flush=True)
-                path.write_text(json.dumps(cells, indent=1) + "\n")
+                save(cells, path)
             here.append(cell)
         if options.time and any("seconds" not in cell for cell in here):
-            time_cells(here, shape, k, remat, options.rounds)
-            path.write_text(json.dumps(cells, indent=1) + "\n")
-    draw(cells, options.out / f"bench-{backend}.svg")
+            time_cells(here, case, options.rounds)
+            save(cells, path)
+        rivals = [c for c in here if c["estimator"] != PLAIN and "cosine" not in c]
+        if options.accuracy and rivals:
+            errors = accuracy(case, [c["estimator"] for c in rivals])
+            for cell in rivals:
+                cell |= errors[cell["estimator"]]
+            save(cells, path)
+        for cell in here:
+            print(json.dumps(cell), flush=True)
+    draw(cells, path.with_suffix(".svg"))
+
+
+def save(cells: list[dict], path: Path) -> None:
+    path.write_text(json.dumps(cells, indent=1) + "\n")
 
 
 if __name__ == "__main__":

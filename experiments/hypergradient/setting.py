@@ -24,6 +24,9 @@ SHAPES = {
     "bert-large": (24, 1024, 16),
 }
 
+# The optimizers of the inner steps.
+INNER = {"adamw": adamw(2e-5, weight_decay=0.01), "sgd": optax.sgd(2e-5)}
+
 ESTIMATORS = {
     "exact": Exact(),
     "exact, residuals kept": Exact(residuals="keep"),
@@ -65,15 +68,16 @@ def loss_of(model: Encoder):
     return loss
 
 
-def problem_of(model: Encoder, steps: int, estimator) -> BilevelProblem:
-    inner = adamw(2e-5, weight_decay=0.01)
+def problem_of(model: Encoder, steps: int, estimator, inner: str = "adamw") -> BilevelProblem:
     mixup = Mixup(where=model.is_mixed, init=(0.9, 0.005))
-    return BilevelProblem(loss_of(model), mixup, inner, unroll=steps, hypergradient=estimator)
+    return BilevelProblem(
+        loss_of(model), mixup, INNER[inner], unroll=steps, hypergradient=estimator
+    )
 
 
-def plain_step(model: Encoder):
+def plain_step(model: Encoder, inner: str = "adamw"):
     """A finetune step of the unmixed model, to compare with."""
-    optimizer = adamw(2e-5, weight_decay=0.01)
+    optimizer = INNER[inner]
     loss = loss_of(model)
 
     def step(params, state, batch, key):
