@@ -7,7 +7,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
 
 HERE = Path(__file__).parent
 
@@ -20,17 +19,17 @@ def main() -> None:
         "cosine": "cosine with the exact hypergradient",
         "indirect_cosine": "cosine of the indirect part",
     }
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(16, 4.6), layout="constrained")
     for axis, (field, label) in zip(axes, panels.items(), strict=True):
-        for row, name in enumerate(names):
-            values = [record[field] for record in records if record["estimator"] == name]
-            axis.plot(values, np.full(len(values), row), "o", color="tab:blue", alpha=0.4)
-            axis.plot(np.median(values), row, "|", color="black", markersize=16)
-        axis.set_xlabel(label)
-        axis.grid(axis="x", alpha=0.3)
-    axes[0].set_xscale("log")
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
+        for number, name in enumerate(names):
+            points = [(r["step"], r[field]) for r in records if r["estimator"] == name]
+            style = "o--" if "no dropout" in name else "o-"
+            axis.plot(*zip(*points, strict=True), style, color=f"C{number % 10}", label=name)
+        axis.set(xlabel="outer step", ylabel=label)
+        axis.set_xscale("symlog", linthresh=1)
+        axis.grid(alpha=0.3)
+    axes[0].set_yscale("log")
+    axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(HERE / "results" / "cola.png", dpi=120)
 
 

@@ -91,8 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="directory of the encoder")
     parser.add_argument("--data", required=True, help="labelled file")
-    parser.add_argument("--steps", type=int, default=30, help="outer steps of the run")
-    parser.add_argument("--every", type=int, default=10, help="steps between two measurements")
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[0, 1, 3, 10, 20, 40], help="outer steps to measure at"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "cola.json")
     options = parser.parse_args()
 
@@ -144,11 +145,11 @@ def main() -> None:
     began = time.monotonic()
     state = problem(Case(Exact())).init(jax.random.key(SEED), encoder.params)
     records, shares = [], []
-    for step in range(options.steps + 1):
+    for step in range(max(options.at) + 1):
         inner = jax.tree.map(lambda x: x[None], batch(inner_rows, step, 0))
         outer = batch(outer_rows, step, 1)
         data = (encoder.params, inner, outer)
-        if step % options.every == 0:
+        if step in options.at:
             exact, direct = (
                 {on: estimate(Case(kind, dropout=on), state, *data) for on in (True, False)}
                 for kind in (Exact(), FirstOrder())
