@@ -1,6 +1,6 @@
 """Every way to store inner steps gives the hypergradient of plain `jax.grad`, in less memory."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from blomix import BilevelProblem, InputError, Mixup
 from blomix.bilevel import adamw
 from blomix.hypergradient.exact import Exact, default_segment
-from tests.numeric import KEY, draw, jit
+from tests.numeric import KEY, draw, jit, relative_error
 
 
 def loss(params, batch, key):
@@ -110,17 +110,35 @@ def test_microbatches_change_nothing_where_the_loss_is_a_mean(residuals, steps):
         check_equal(part, wanted)  # aux too: two halves, one after the other
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("residuals", ["recompute", "keep"])
+def test_rematerialised_layers_change_nothing(residuals):
+    pretrained = {"in": draw(0, 2, 3, 5), "out": draw(1, 2, 5, 3)}
+    batches = {"x": draw(2, 3, 4, 3)}, {"x": draw(3, 4, 3)}
+
+    def hypergradient(estimator, loss):
+        problem = BilevelProblem(
+            loss, Mixup(init=0.7), adamw(0.01), unroll=3, hypergradient=estimator
+        )
+        state = problem.init(KEY, pretrained, task=jax.tree.map(lambda x: 1.1 * x, pretrained))
+        return jit(problem.hypergradient)(state, pretrained, *batches)
+
+    found = hypergradient(Exact(residuals), layered_loss)
+    expected = hypergradient("reverse", partial(layered_loss, remat=False))
+    assert relative_error(found, expected) < 1e-9
+
+
 def test_memory_grows_as_the_square_root_of_the_steps():
     lengths = 2 ** np.arange(3, 13)
     copies = [default_segment(k) + 3 * ((k - 2) // default_segment(k)) for k in lengths]
     assert all(c <= 2 * np.sqrt(3 * k) + 16 for c, k in zip(copies, lengths, strict=True))
 
 
-def transformer_like_loss(params, batch, key):
+def layered_loss(params, batch, key, remat=True):
     def layer(x, p):
         return jnp.tanh(jax.nn.gelu(x @ p["in"]) @ p["out"] + x), None
 
-    x, _ = jax.lax.scan(jax.checkpoint(layer), batch["x"], params)
+    x, _ = jax.lax.scan(jax.checkpoint(layer) if remat else layer, batch["x"], params)
     return jnp.mean(x**2)
 
 
@@ -131,9 +149,7 @@ def compiled(hypergradient, steps):
         "in": jnp.zeros((layers, width, 4 * width)),
         "out": jnp.zeros((layers, 4 * width, width)),
     }
-    problem = BilevelProblem(
-        transformer_like_loss, Mixup(), unroll=steps, hypergradient=hypergradient
-    )
+    problem = BilevelProblem(layered_loss, Mixup(), unroll=steps, hypergradient=hypergradient)
     state = jax.eval_shape(problem.init, KEY, params)
     examples = jax.ShapeDtypeStruct((steps, 64, width), jnp.float32)
     step = jax.jit(problem.step).lower(

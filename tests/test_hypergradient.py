@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from blomix import BilevelProblem, Mixup
 from blomix.bilevel import adam, adamw
+from blomix.hypergradient import Exact
 from tests.numeric import KEY, draw, jit, relative_error
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -242,11 +243,14 @@ TREES = st.recursive(
     formula=st.sampled_from(["convex", "released"]),
     constraint=st.sampled_from(["clip", "sigmoid"]),
     optimizer=st.sampled_from(sorted(OPTIMIZERS)),
-    unroll=st.integers(1, 4),
+    unroll=st.integers(1, 8),
+    residuals=st.sampled_from(["recompute", "keep"]),
+    segment=st.sampled_from([None, 1, 2, 3]),
 )
-def test_any_pytree(shapes, granularity, formula, constraint, optimizer, unroll):
-    is_shape = lambda x: isinstance(x, tuple)  # noqa: E731
-    leaves, treedef = jax.tree.flatten(shapes, is_leaf=is_shape)
+def test_any_pytree(
+    shapes, granularity, formula, constraint, optimizer, unroll, residuals, segment
+):
+    leaves, treedef = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple))
     pretrained = treedef.unflatten([draw(i, *shape) for i, shape in enumerate(leaves)])
 
     def loss(params, batch, key):
@@ -263,8 +267,8 @@ def test_any_pytree(shapes, granularity, formula, constraint, optimizer, unroll)
     @jit
     def both(state):
         return tuple(
-            make(hypergradient=name).hypergradient(state, pretrained, inner_batches, draw(51))
-            for name in ("exact", "reverse")
+            make(hypergradient=way).hypergradient(state, pretrained, inner_batches, draw(51))
+            for way in (Exact(residuals, segment=segment), "reverse")
         )
 
     assert relative_error(*both(state)) < 1e-9
