@@ -1,5 +1,6 @@
 """Finetuning of some of the weights, the others as pretrained."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,15 +12,16 @@ from blomix.recipe.training import Supervised, Training
 
 
 @dataclass(frozen=True)
-class Partial(Training):
+class Partial(Training, ABC):
     """Plain finetuning of the leaves that a subclass names.
 
     The trained weights hold these alone, by their joined path, so that no optimizer state is spent
     on the others.
     """
 
+    @abstractmethod
     def trained(self, job: Job) -> Leaves:
-        raise NotImplementedError
+        """The leaves that are trained."""
 
     def fit(self, job: Job) -> Fit:
         start = self.trained(job).pick(start_params(job, self.head_init))

@@ -82,8 +82,7 @@ class Workshop:
         if task.validation == "holdout":
             rows, held = holdout(train, most / len(train), seed=0)
             return train.select(rows), train.select(held)
-        told = {"label_names": train.label_names, "regression": train.is_regression}
-        scored = load(self.data / task.folder, **columns, **told, split=task.validation)
+        scored = load(self.data / task.folder, **columns | train.kind, split=task.validation)
         return train, scored.select(range(min(most, len(scored))))
 
     def encoder(self, task: TaskSpec, variant: Variant) -> Encoder:
@@ -93,8 +92,7 @@ class Workshop:
     @cache  # noqa: B019
     def _encoder(self, task: TaskSpec, options: tuple) -> Encoder:
         train, _ = self.examples(task)
-        labels = {"label_names": train.label_names, "regression": train.is_regression}
-        return Encoder.from_pretrained(self.model, train.num_labels, **labels, **dict(options))
+        return Encoder.from_pretrained(self.model, **train.head, **dict(options))
 
     def scored_arrays(self, cell: Cell) -> dict[str, np.ndarray]:
         return self._scored_arrays(cell.task, self.encoder(cell.task, cell.variant))

@@ -23,10 +23,9 @@ def run(config: Config) -> dict[str, Any]:
     import shutil
 
     from blomix.errors import InputError
-    from blomix.runs import manifest, read_json
+    from blomix.runs import finished, manifest
 
-    if read_json(config.run / "result.json") is None:
-        raise InputError(f"{config.run}: expected a finished run, found no result.json")
+    finished(config.run)
     manifest.verify(config.run / "export")
     if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
         raise InputError(f"{config.out}: expected a new or empty directory, found files in it")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from blomix.cli.labels import REGRESSION, LabelKind
 from blomix.errors import InputError
 
 
@@ -33,7 +34,7 @@ class Config:
     """Column of the second text of a pair."""
     label: str | None = None
     """Column of the label; found by its name if left out."""
-    label_kind: Literal["auto", "classes", "values"] = "auto"
+    label_kind: LabelKind = "auto"
     """What the labels are; auto takes numbers with a fractional part for values."""
     train_size: int | None = None
     """Train on a stratified draw of this many examples."""
@@ -99,7 +100,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.validation is not None or config.task is not None:
         validation = load(
             config.validation or source,
-            **columns | {"label_names": train.label_names, "regression": train.is_regression},
+            **columns | train.kind,
             split="validation",
         )
     if config.train_size is not None:
@@ -107,9 +108,7 @@ def run(config: Config) -> dict[str, Any]:
         train = subsample(train, config.train_size, seed)
     model = Encoder.from_pretrained(
         config.model,
-        num_labels=train.num_labels,
-        regression=train.is_regression,
-        label_names=train.label_names,
+        **train.head,
         pooling=config.pooling,
         seed=config.seed,
         dtype=config.dtype,
@@ -212,7 +211,7 @@ def columns_of(config: Config) -> dict[str, Any]:
         "text": config.text,
         "text_pair": config.text_pair,
         "label": config.label,
-        "regression": {"auto": None, "classes": False, "values": True}[config.label_kind],
+        "regression": REGRESSION[config.label_kind],
     }
 
 

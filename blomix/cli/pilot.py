@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from blomix.cli.labels import REGRESSION, LabelKind
 from blomix.errors import InputError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -36,7 +37,7 @@ class Config:
     """Column of the second text of a pair."""
     label: str | None = None
     """Column of the label; found by its name if left out."""
-    label_kind: Literal["auto", "classes", "values"] = "auto"
+    label_kind: LabelKind = "auto"
     """What the labels are; auto takes numbers with a fractional part for values."""
     folds: int = 5
     """Folds of blomix's search."""
@@ -74,13 +75,11 @@ def run(config: Config) -> dict[str, Any]:
         text=config.text,
         text_pair=config.text_pair,
         label=config.label,
-        regression={"auto": None, "classes": False, "values": True}[config.label_kind],
+        regression=REGRESSION[config.label_kind],
     )
     encoder = Encoder.from_pretrained(
         config.model,
-        num_labels=examples.num_labels,
-        regression=examples.is_regression,
-        label_names=examples.label_names,
+        **examples.head,
         pooling=config.pooling,
         seed=config.seed,
     )

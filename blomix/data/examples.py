@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,16 @@ class Examples:
     def num_labels(self) -> int:
         """Width of the output layer: one a class, or 1 for a regression."""
         return 1 if self.label_names is None else len(self.label_names)
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What `load` is told so that another file's labels are read as these were."""
+        return {"label_names": self.label_names, "regression": self.is_regression}
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What `Encoder.from_pretrained` is told of the head that these labels need."""
+        return {"num_labels": self.num_labels} | self.kind
 
     @property
     def targets(self) -> np.ndarray:

@@ -104,7 +104,9 @@ def _run_lane(
     if recorder.finished(name):
         return place.get(restored)
     state = state if restored is None else restored
-    step = _announced(build(phase, place, together), phase, stacked, progress).run
+    with progress.compiling(name):
+        program = build(phase, place, together)
+    step = _announced(program, phase, stacked, progress).run
     shared = place.put("shared", phase.shared, together)
     pending = None  # metrics are read one step late, so that the device never waits for the host
 

@@ -16,8 +16,19 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     @contextmanager
+    def compiling(self, name: str):
+        """A line that moves while a phase's step is compiled."""
+        if not self.live:
+            yield
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status(f"{name}: compiling"):
+            yield
+
+    @contextmanager
     def phase(self, name: str, start: int, steps: int):
-        """Yields a function to call after each step. The first call ends the compilation line."""
+        """Yields a function to call after each step."""
         if not self.live or start >= steps:
             yield lambda: None
             return
@@ -40,9 +51,5 @@ class Progress:
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(f"{name}: compiling", total=steps, completed=start)
-
-            def tick():
-                bars.update(task, description=name, advance=1)
-
-            yield tick
+            task = bars.add_task(name, total=steps, completed=start)
+            yield lambda: bars.advance(task)

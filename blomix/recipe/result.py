@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blomix.data import Examples, encode, examples_of
-from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe.job import predict_logits
 
@@ -40,15 +39,10 @@ class Result:
           InputError: the run is not finished, or its export is damaged.
         """
         from blomix.encoders import Encoder
-        from blomix.runs import manifest, read_json
+        from blomix.runs import finished, manifest
 
         run_dir = Path(run_dir)
-        summary = read_json(run_dir / "result.json")
-        if summary is None:
-            raise InputError(
-                f"{run_dir}: expected a finished run, found no result.json; give the directory "
-                "that `blomix finetune` wrote, or run that command again to finish it"
-            )
+        summary = finished(run_dir)
         manifest.verify(run_dir / "export")
         model = Encoder.from_pretrained(run_dir / "export")
         return cls(model, model.params, summary)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from blomix.errors import InputError
+from blomix.runs.files import finished
 
 SEARCH = "search"
 
@@ -54,15 +55,11 @@ class RunRecord:
           InputError: the run is not finished, or a file of it is missing or damaged.
         """
         path = Path(path)
-        if not (path / "result.json").is_file():
-            raise InputError(
-                f"{path}: expected a finished run, found no result.json; give the directory that "
-                "`blomix finetune` wrote, or run that command again to finish it"
-            )
+        summary = finished(path)
         alpha = _read(path / "alpha.json", json.loads)
         return cls(
             path=path,
-            summary=_read(path / "result.json", json.loads),
+            summary=summary,
             config_text=_read(path / "config.toml", str),
             environment=_read(path / "env.json", json.loads),
             digests=_read(path / "digests.json", json.loads),

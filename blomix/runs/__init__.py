@@ -1,7 +1,7 @@
 """Run directories: exact resumption, verified files, one process at a time."""
 
 from blomix.runs import finite, manifest
-from blomix.runs.files import read_json
+from blomix.runs.files import finished, read_json
 from blomix.runs.finite import NonFinite
 from blomix.runs.manifest import Damaged
 from blomix.runs.run import Run, open_run
@@ -13,6 +13,7 @@ __all__ = [
     "Interrupted",
     "NonFinite",
     "Run",
+    "finished",
     "finite",
     "manifest",
     "open_run",

@@ -104,6 +104,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is damaged: expected JSON: {error}") from None
 
 
+def finished(run_dir: Path) -> dict[str, Any]:
+    """result.json of a finished run.
+
+    Raises:
+      InputError: the run is not finished, or that file is damaged.
+    """
+    summary = read_json(run_dir / "result.json")
+    if summary is None:
+        raise InputError(
+            f"{run_dir}: expected a finished run, found no result.json; give the directory that "
+            "`blomix finetune` wrote, or run that command again to finish it"
+        )
+    return summary
+
+
 def read_lines(path: Path) -> list[Any]:
     """The values of a file of JSON lines."""
     # splitlines() would also split at characters that JSON leaves as they are inside of a string.
