@@ -1,32 +1,18 @@
-"""Whatever the bytes: examples that hold together, or one InputError of one line.
-
-BLOMIX_FUZZ sets the number of examples of each test for a long run (default 150).
-"""
+"""Whatever the bytes: examples that hold together, or one InputError of one line."""
 
 import io
 import json
-import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blomix.data import Examples, load
 from blomix.errors import InputError
+from tests.fuzz import RUNS, mutated
 
-RUNS = settings(
-    max_examples=int(os.environ.get("BLOMIX_FUZZ", "150")),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-TOKENS = [
-    *rb'" "" , : { } [ ] null NaN -Infinity 1e999 0.5 -1 \ud800 \u0000 text label =1+1'.split(),
-    *(b"\t", b"\n", b"\r", b"\r\n", b"\0", b" ", b"\x1a", b"9" * 400),
-    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", "\u202e".encode(), "\u2028".encode()),
-]
-
 cells = st.text(max_size=12) | st.sampled_from(["", " ", "NA", "nan", "0", "1", "2.5", "-0", "x"])
 columns = st.lists(
     st.sampled_from(["text", "label", "sentence", "score", "id", ""]) | cells,
@@ -94,25 +80,6 @@ def parquet(draw) -> bytes:
     table = pa.table({"text": ["text"] * n, "label": draw(column), draw(cells): draw(column)})
     pq.write_table(table, file, compression=draw(st.sampled_from(["none", "zstd"])))
     return file.getvalue()
-
-
-@st.composite
-def mutated(draw, source) -> bytes:
-    """A few bytes flipped, cut, doubled or replaced by a token that parsers trip over."""
-    data = bytearray(draw(source))
-    for _ in range(draw(st.integers(0, 4))):
-        start = draw(st.integers(0, len(data)))
-        end = min(len(data), start + draw(st.integers(0, 12)))
-        kind = draw(st.sampled_from(["flip", "cut", "double", "token"]))
-        if kind == "flip" and start < len(data):
-            data[start] ^= 1 << draw(st.integers(0, 7))
-        elif kind == "cut":
-            del data[start:end]
-        elif kind == "double":
-            data[start:start] = data[start:end]
-        else:
-            data[start:end] = draw(st.sampled_from(TOKENS))
-    return bytes(data)
 
 
 def check(data: bytes, suffix: str, chosen: dict) -> None:

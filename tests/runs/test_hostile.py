@@ -7,11 +7,12 @@ import shutil
 import signal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blomix.errors import InputError
 from blomix.runs import manifest
+from tests.fuzz import RUNS
 
 DEEP = 50_000
 
@@ -171,7 +172,7 @@ def test_a_checkpoint_moved_to_another_phase_is_passed_over(opened, copied):
         assert run.restore("search/0", 0) is None
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[*HealthCheck])
+@RUNS
 @given(data=st.data())
 def test_any_bytes_in_any_file_give_the_true_state_or_one_message(opened, begun, data):
     path = begun.parent / "fuzzed"
