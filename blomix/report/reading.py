@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,24 @@ from blomix.errors import InputError
 from blomix.runs.files import finished
 
 SEARCH = "search"
+
+# What the files of a finished run must say for a report to be made of them.
+RESULT = (
+    "method",
+    "metric",
+    "score",
+    "majority_score",
+    "labels",
+    "recipe",
+    "seed",
+    "data",
+    "model",
+)
+RESULT += ("data", "model", "train_size", "validation_size", "steps", "seconds")
+RESULT += ("gradient_evaluations",)
+ENVIRONMENT = ("versions", "python", "devices")
+SPLITS = ("train", "validation", "balance", "duplicates", "leakage")
+ALPHA = ("matrices", "searched", "history")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +74,15 @@ class RunRecord:
         """
         path = Path(path)
         summary = finished(path)
-        alpha = _read(path / "alpha.json", json.loads)
+        _expect(path / "result.json", summary, RESULT)
+        alpha = _read(path / "alpha.json", json.loads, ALPHA)
         return cls(
             path=path,
             summary=summary,
             config_text=_read(path / "config.toml", str),
-            environment=_read(path / "env.json", json.loads),
+            environment=_read(path / "env.json", json.loads, ENVIRONMENT),
             digests=_read(path / "digests.json", json.loads),
-            splits=_read(path / "splits.json", json.loads),
+            splits=_read(path / "splits.json", json.loads, SPLITS),
             matrices=alpha["matrices"],
             searched=alpha["searched"],
             history=alpha["history"],
@@ -124,10 +143,21 @@ def _lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+def _read(path: Path, parse: Callable[[str], Any], keys: Sequence[str] = ()) -> Any:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        value = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: missing, though the run is finished; was it deleted?") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    _expect(path, value, keys)
+    return value
+
+
+def _expect(path: Path, value: Any, keys: Sequence[str]) -> None:
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise InputError(
+            f"{path}: expected an object with {', '.join(missing)}, found none; the file was "
+            "edited, or written by another version of blomix"
+        )

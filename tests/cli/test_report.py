@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 
 import pytest
 
@@ -88,4 +89,15 @@ def test_mistakes_are_one_line(runs, blomix, tmp_path):
         code, _, err = blomix(*arguments)
         assert code == 2
         assert told in err
+        assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["result.json", "env.json", "splits.json", "alpha.json"])
+def test_a_file_of_something_else_is_one_line(runs, blomix, tmp_path, name):
+    run = shutil.copytree(runs / "plain", tmp_path / "run")
+    for content in ("{}", "[]", "1"):
+        (run / name).write_text(content)
+        code, _, err = blomix("report", run)
+        assert code == 2
+        assert f"{name}: expected an object with" in err
         assert len(err.strip().splitlines()) == 1
