@@ -10,7 +10,7 @@ quickstart: $(VENV)/installed $(CACHE)/prepared
 	$(BIN)/python experiments/quickstart/run.py $(CACHE)
 
 test: $(VENV)/installed $(CACHE)/prepared
-	BLOMIX_MINILM=$(CACHE)/all-MiniLM-L6-v2 $(BIN)/python -m pytest
+	BLOMIX_MINILM=$(CACHE)/all-MiniLM-L6-v2 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Lint and types, as .ci/run has them.
 check: $(VENV)/installed
