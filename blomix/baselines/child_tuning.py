@@ -15,7 +15,7 @@ from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit, Phase
 from blomix.recipe.probe import start_params
-from blomix.recipe.training import Supervised, Training
+from blomix.recipe.training import Supervised, Training, accumulated, plain_objective
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ChildTuning(Training):
 
         return Phase(
             name="fisher",
-            step=squared_gradients(job.loss),
+            step=squared_gradients(job.loss, self.accumulate),
             lanes=[lambda: (start, jax.tree.map(jnp.zeros_like, start))],
             shared=job.encoder.params,
             batch=lambda lane, t: job.take(rows(lane, t)),
@@ -84,10 +84,12 @@ class ChildTuning(Training):
 
 
 @lru_cache(maxsize=64)
-def squared_gradients(loss: Callable):
+def squared_gradients(loss: Callable, parts: int):
+    value_and_gradient = accumulated(plain_objective(loss), parts)
+
     def step(state, pretrained, batch):
         params, total = state
-        value, gradient = jax.value_and_grad(loss)(params, batch, None)
+        value, gradient = value_and_gradient(params, None, pretrained, batch, None)
         total = jax.tree.map(lambda sum_, g: sum_ + g**2, total, gradient)
         return (params, total), {"loss": value}
 
@@ -105,11 +107,11 @@ def greatest(information: Any, leaves: Leaves, share: float) -> Any:
 
 @dataclass(frozen=True)
 class Masked:
-    """Takes an objective to its value and its gradient times the mask in `extra`."""
+    """Takes `value_and_grad` to the value and the gradient times the mask in `extra`."""
 
-    def __call__(self, objective: Callable) -> Callable:
+    def __call__(self, whole: Callable) -> Callable:
         def value_and_gradient(params, mask, *rest):
-            loss, gradient = jax.value_and_grad(objective)(params, mask, *rest)
+            loss, gradient = whole(params, mask, *rest)
             return loss, jax.tree.map(jnp.multiply, gradient, mask)
 
         return value_and_gradient
@@ -117,14 +119,14 @@ class Masked:
 
 @dataclass(frozen=True)
 class Thinned:
-    """Takes an objective to its value and a gradient with a random part of it set to 0."""
+    """Takes `value_and_grad` to the value and a gradient with a random part of it set to 0."""
 
     leaves: Leaves
     share: float
 
-    def __call__(self, objective: Callable) -> Callable:
+    def __call__(self, whole: Callable) -> Callable:
         def value_and_gradient(params, extra, pretrained, batch, key):
-            loss, gradient = jax.value_and_grad(objective)(params, extra, pretrained, batch, key)
+            loss, gradient = whole(params, extra, pretrained, batch, key)
             picked = self.leaves.pick(gradient)
             keys = jax.random.split(jax.random.fold_in(key, 1), len(picked))
             thinned = {

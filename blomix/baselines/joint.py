@@ -16,7 +16,7 @@ from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit
 from blomix.recipe.probe import start_params
 from blomix.recipe.recipe import by_path
-from blomix.recipe.training import Training, TrainState
+from blomix.recipe.training import Training, TrainState, accumulated
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Joint(Training):
         )
         steps = self.total_steps(job)
         rate = warmup_cosine(self.outer_learning_rate, steps, self.warmup)
-        step = JointStep(job.loss, mixup, self.optimizer(job, steps), scheduled(adam(), rate))
+        optimizers = (self.optimizer(job, steps), scheduled(adam(), rate))
+        step = JointStep(job.loss, mixup, *optimizers, accumulate=self.accumulate)
         alpha = mixup.init(job.key("alpha"), job.encoder.params)
         return (yield from self.train(job, step, start_params(job, self.head_init), alpha))
 
@@ -70,6 +71,7 @@ class JointStep:
     inner: optax.GradientTransformation
     outer: optax.GradientTransformation
     cost: float = 1.0
+    accumulate: int = 1
 
     def init(self, params: Any, key: jax.Array, extra: Any = None) -> TrainState:
         optimizers = (self.inner.init(params), self.outer.init(extra))
@@ -78,11 +80,12 @@ class JointStep:
     def __call__(self, state: TrainState, pretrained: Any, batch: Any):
         key = jax.random.fold_in(state.key, state.step)
 
-        def objective(task, alpha):
+        def objective(trained, extra, pretrained, batch, key):
+            task, alpha = trained
             return self.loss(self.mixup.mix(alpha, task, pretrained), batch, key)
 
-        loss, (to_task, to_alpha) = jax.value_and_grad(objective, argnums=(0, 1))(
-            state.params, state.extra
+        loss, (to_task, to_alpha) = accumulated(objective, self.accumulate)(
+            (state.params, state.extra), None, pretrained, batch, key
         )
         inner, outer = state.optimizer
         updates, inner = self.inner.update(to_task, inner, state.params)

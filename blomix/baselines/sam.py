@@ -42,15 +42,15 @@ class Sam(Training):
 
 @dataclass(frozen=True)
 class AtWorst:
-    """Takes an objective to its value and its gradient at the worst point within `radius`."""
+    """Takes `value_and_grad` to the value and the gradient at the worst point within `radius`."""
 
     radius: float
 
-    def __call__(self, objective: Callable) -> Callable:
+    def __call__(self, whole: Callable) -> Callable:
         def value_and_gradient(params, *rest):
-            loss, gradient = jax.value_and_grad(objective)(params, *rest)
+            loss, gradient = whole(params, *rest)
             scale = self.radius / (optax.tree.norm(gradient) + 1e-12)
             worst = jax.tree.map(lambda w, g: w + scale * g, params, gradient)
-            return loss, jax.grad(objective)(worst, *rest)
+            return loss, whole(worst, *rest)[1]
 
         return value_and_gradient

@@ -48,6 +48,8 @@ class Config:
     """Passes over the training examples in the finetuning phase."""
     batch_size: int | None = None
     """Examples a step."""
+    accumulate: int | None = None
+    """Parts that a batch is computed in, one after the other, for less memory."""
     learning_rate: float | None = None
     """Peak learning rate of the task weights, in every phase."""
     head_init: Literal["random", "probe"] | None = None
@@ -169,7 +171,7 @@ def method_of(config: Config):
     kind = METHODS[config.method]
     changes = {
         name: getattr(config, name)
-        for name in ("epochs", "batch_size", "learning_rate", "head_init")
+        for name in ("epochs", "batch_size", "accumulate", "learning_rate", "head_init")
         if getattr(config, name) is not None
     }
     fields = {field.name: field for field in dataclasses.fields(kind)}

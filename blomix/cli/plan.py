@@ -23,6 +23,8 @@ class Config:
     """Devices by axis, as in ensemble=1,data=2,model=4; all along data if left out."""
     batch_size: int = 32
     """Examples a step, all devices together."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, for less memory."""
     max_length: int = 128
     """Tokens an example."""
     unroll: int = 1
@@ -54,6 +56,7 @@ def run(config: Config) -> dict[str, Any]:
         mesh,
         batch=config.batch_size,
         length=config.max_length,
+        accumulate=config.accumulate,
         unroll=config.unroll,
         hypergradient=config.hypergradient,
         ensemble=config.ensemble,

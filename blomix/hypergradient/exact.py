@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import optax
 
 from blomix._trees import merge, split_floats
+from blomix.accumulation import in_parts
 from blomix.errors import InputError
 from blomix.hypergradient.unrolled import (
     Estimator,
@@ -60,30 +61,24 @@ class Kept(NamedTuple):
 
 
 def value_and_gradient(loss: Callable, microbatch: int = 1) -> Callable:
-    """`(mixed, data) -> ((loss, aux), G)`, one part of the batch at a time.
+    """`(mixed, data) -> ((loss, aux), G)`, in `microbatch` parts of the batch.
 
-    With `microbatch = n` the leading axis of the batch is cut into n parts, each with a key of
-    its own split from the key of the whole. The loss must be a mean over examples for this to be
-    the loss of the whole batch; aux gets a leading axis of length n.
+    See `in_parts`; aux gets a leading axis of the length `microbatch` where that is not 1.
     """
     whole = jax.value_and_grad(loss, has_aux=True)
     if microbatch == 1:
         return whole
 
-    def in_parts(mixed, data):
+    def accumulated(mixed, data):
         shared, (batch, key) = data
-        parts = jax.tree.map(lambda x: x.reshape(microbatch, -1, *x.shape[1:]), batch)
 
-        def add(total, part):
-            (loss, aux), gradient = whole(mixed, (shared, part))
-            return jax.tree.map(lambda t, g: t + g / microbatch, total, gradient), (loss, aux)
+        def of_part(mixed, batch, key):
+            return whole(mixed, (shared, (batch, key)))
 
-        total = jax.tree.map(jnp.zeros_like, mixed)
-        keyed_parts = (parts, jax.random.split(key, microbatch))
-        total, (losses, aux) = jax.lax.scan(add, total, keyed_parts)
-        return (jnp.mean(losses), aux), total
+        (losses, aux), gradient = in_parts(of_part, microbatch)(mixed, batch, key)
+        return (jnp.mean(losses), aux), gradient
 
-    return in_parts
+    return accumulated
 
 
 @dataclass(frozen=True)

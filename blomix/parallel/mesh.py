@@ -89,6 +89,10 @@ class OnMesh:
     def lane_axis(self) -> str:
         return rules.LANES
 
+    @property
+    def rows(self) -> int:
+        return self.mesh.shape[rules.DATA] * self.mesh.shape[rules.MODEL]
+
     def sharding(self, role: str, path: tuple, leaf: Any, stacked: bool) -> NamedSharding:
         sizes = self.mesh.shape
         spec = rules.spec(role, path, leaf, stacked, sizes[rules.MODEL])

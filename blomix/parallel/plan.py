@@ -31,6 +31,7 @@ class Setting:
       config: config.json of an encoder, or its directory.
       topology, mesh: the devices, and how they are used.
       batch, length: examples a step (all devices together), tokens an example.
+      accumulate: parts that a batch is computed in, one after the other.
       unroll, hypergradient: see `BilevelProblem`.
       ensemble: folds and seeds that advance together.
       dtype, remat: see `Encoder`.
@@ -44,6 +45,7 @@ class Setting:
     unroll: int = 1
     hypergradient: str = "exact"
     ensemble: int = 1
+    accumulate: int = 1
     dtype: str = "bfloat16"
     remat: bool = True
 
@@ -115,7 +117,7 @@ def candidates(setting: Setting) -> Iterator[Setting]:
         if topology.size > 1:
             meshes.append(Shape(model=topology.size))
         for mesh, remat in product(meshes, (False, True)):
-            if setting.batch % mesh.rows == 0:
+            if setting.batch // setting.accumulate % mesh.rows == 0:
                 yield replace(setting, topology=topology, mesh=mesh, remat=remat)
 
 
@@ -166,7 +168,12 @@ def _job(setting: Setting) -> tuple[Job, Recipe]:
     encoder = Encoder.abstract(
         setting.config, dtype=setting.dtype, remat=setting.remat, scan_layers=True
     )
-    recipe = Recipe(unroll=setting.unroll, hypergradient=setting.hypergradient)
+    recipe = Recipe(
+        batch_size=setting.batch,
+        accumulate=setting.accumulate,
+        unroll=setting.unroll,
+        hypergradient=setting.hypergradient,
+    )
     return Job(encoder, Examples(()), {}, 0, setting.length), recipe
 
 

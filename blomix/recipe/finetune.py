@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from blomix.data import Examples, digest_of, encode, examples_of, holdout
+from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe import artifacts
 from blomix.recipe.drive import drive
@@ -67,6 +68,7 @@ def finetune(
       InputError: data that cannot be trained on, or a run directory of another run.
     """
     recipe = recipe or Recipe()
+    check_rows(recipe, place)
     progress = Progress(quiet or not is_first())
     train, validation = splits(train, validation, seed, progress)
     job = job_of(model, train, recipe, seed, max_length)
@@ -118,6 +120,7 @@ def dry_run(
 
     The estimate is the compiler's for the first phase: arguments and temporaries of one step.
     """
+    check_rows(recipe, place)
     train, validation = splits(train, validation, seed, Progress(quiet=True))
     job = job_of(model, train, recipe, seed, max_length)
     phase = next(recipe.fit(job))
@@ -132,6 +135,17 @@ def dry_run(
         "steps": phase.steps * len(phase.lanes),
         "memory_bytes": first_program(phase, together, place).memory,
     }
+
+
+def check_rows(recipe: Training, place: Placement) -> None:
+    """Raises InputError unless the devices can share out what is computed at once of a batch."""
+    rows = recipe.batch_size // recipe.accumulate
+    if rows % place.rows:
+        raise InputError(
+            f"mesh: {rows} rows of a batch (batch_size {recipe.batch_size}, accumulate "
+            f"{recipe.accumulate}) cannot be split evenly over {place.rows} devices; give another "
+            "mesh or batch size"
+        )
 
 
 def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Progress):

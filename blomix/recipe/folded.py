@@ -75,7 +75,8 @@ class Folded(Training):
         """Plain training on the inner splits; a lane's result is its weights."""
         splits = self.splits(job)
         steps = self.inner_steps(job, splits)
-        step = Supervised(plain_objective(job.loss), self.inner_optimizer(job, steps))
+        optimizer = self.inner_optimizer(job, steps)
+        step = Supervised(plain_objective(job.loss), optimizer, accumulate=self.accumulate)
         return self.search_phase(
             job,
             step,

@@ -27,6 +27,11 @@ class Placement(Protocol):
         """The mesh axis that stacked lanes are split over."""
         ...
 
+    @property
+    def rows(self) -> int:
+        """Parts that the rows of a batch are split into."""
+        ...
+
     def sharding(self, role: str, path: tuple, leaf: Any, stacked: bool) -> Any:
         """Where a leaf lives, by its path in the tree and its shape."""
         ...
@@ -49,6 +54,7 @@ class OneDevice:
     """Everything on JAX's default device, moved there by the compiled program itself."""
 
     lane_axis = None
+    rows = 1
 
     def sharding(self, role, path, leaf, stacked):
         return None

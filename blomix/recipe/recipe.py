@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from blomix.bilevel import BilevelProblem, BilevelState
-from blomix.hypergradient import ESTIMATORS, FiniteDifference
+from blomix.errors import InputError
+from blomix.hypergradient import ESTIMATORS, Exact, FiniteDifference
 from blomix.mixup import Constraint, Formula, Granularity, Mixup
 from blomix.recipe.checks import at_least, one_of, positive, within
 from blomix.recipe.folded import Folded, mean
@@ -90,6 +91,11 @@ class Recipe(Folded):
         one_of(self, "formula", *get_args(Formula))
         one_of(self, "constraint", *get_args(Constraint))
         one_of(self, "hypergradient", *HYPERGRADIENTS)
+        if self.accumulate > 1 and (self.hypergradient != "exact" or self.lookahead):
+            raise InputError(
+                "Recipe.accumulate: expected hypergradient 'exact' and no lookahead beside it, "
+                f"found {self.hypergradient!r}, lookahead {self.lookahead}"
+            )
 
     @classmethod
     def paper(cls, **changes) -> "Recipe":
@@ -137,13 +143,16 @@ class Recipe(Folded):
 
     def problem(self, job: Job, mixup: Mixup, inner_steps: int) -> BilevelProblem:
         """The bi-level problem of one fold."""
+        estimator = HYPERGRADIENTS[self.hypergradient]
+        if self.accumulate > 1:
+            estimator = Exact(microbatch=self.accumulate)
         return BilevelProblem(
             job.loss,
             mixup,
             inner=self.inner_optimizer(job, inner_steps),
             outer=self.outer(mixup, inner_steps // self.unroll),
             unroll=self.unroll,
-            hypergradient=HYPERGRADIENTS[self.hypergradient],
+            hypergradient=estimator,
             lookahead=self.lookahead,
         )
 

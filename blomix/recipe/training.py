@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from blomix.accumulation import in_parts
+from blomix.errors import InputError
 from blomix.recipe.checks import at_least, one_of, positive, within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
@@ -42,6 +44,26 @@ def as_trained(params: PyTree, extra: PyTree, pretrained: PyTree) -> PyTree:
     return params
 
 
+def as_it_is(value_and_gradient: Callable) -> Callable:
+    return value_and_gradient
+
+
+def accumulated(objective: Callable, parts: int) -> Callable:
+    """`jax.value_and_grad(objective)`, in parts of the batch; for an objective of `Supervised`."""
+    whole = jax.value_and_grad(objective)
+    if parts == 1:
+        return whole
+
+    def value_and_gradient(params, extra, pretrained, batch, key):
+        def of_part(params, batch, key):
+            return whole(params, extra, pretrained, batch, key)
+
+        losses, gradient = in_parts(of_part, parts)(params, batch, key)
+        return jnp.mean(losses), gradient
+
+    return value_and_gradient
+
+
 def no_shares(extra: PyTree) -> dict[str, Any]:
     return {}
 
@@ -62,28 +84,29 @@ class Supervised:
       optimizer: any optax transformation.
       weights: `(params, extra, pretrained) ->` the weights that are evaluated and exported.
       shares: `extra ->` what `Fitted.shares` holds.
-      gradient: what takes an objective to the function that gives its value and the gradient to
-        descend along.
+      gradient: what takes the objective's `value_and_grad` to a function of the same arguments that
+        gives the value and the gradient to descend along.
       follow: `(extra, params, step) ->` the next `extra`, given the weights after step `step`.
       cost: gradient evaluations a step.
+      accumulate: parts of a batch, see `in_parts`.
     """
 
     objective: Callable[[PyTree, PyTree, PyTree, PyTree, jax.Array], jax.Array]
     optimizer: optax.GradientTransformation
     weights: Callable[[PyTree, PyTree, PyTree], PyTree] = as_trained
     shares: Callable[[PyTree], dict[str, Any]] = no_shares
-    gradient: Callable = jax.value_and_grad
+    gradient: Callable[[Callable], Callable] = as_it_is
     follow: Callable[[PyTree, PyTree, jax.Array], PyTree] = unchanged
     cost: float = 1.0
+    accumulate: int = 1
 
     def init(self, params: PyTree, key: jax.Array, extra: PyTree = None) -> TrainState:
         return TrainState(jnp.zeros((), jnp.int32), params, self.optimizer.init(params), key, extra)
 
     def __call__(self, state: TrainState, pretrained: PyTree, batch: PyTree):
         key = jax.random.fold_in(state.key, state.step)
-        loss, gradient = self.gradient(self.objective)(
-            state.params, state.extra, pretrained, batch, key
-        )
+        value_and_gradient = self.gradient(accumulated(self.objective, self.accumulate))
+        loss, gradient = value_and_gradient(state.params, state.extra, pretrained, batch, key)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         extra = self.follow(state.extra, params, state.step)
@@ -104,6 +127,7 @@ class Training:
       clip: largest global norm of a gradient.
       head_init: "random" from the seed, or "probe": the head starts as a logistic (or ridge)
         regression on the frozen encoder's features (LP-FT; Kumar et al., ICLR 2022).
+      accumulate: parts that a batch is computed in, one after the other, for less memory.
       patience: stop after this many epochs without a better score on the held-out examples and keep
         the best epoch; None trains to the end and keeps the last.
     """
@@ -117,13 +141,19 @@ class Training:
     warmup: float = 0.1
     clip: float = 1.0
     head_init: str = "random"
+    accumulate: int = 1
     patience: int | None = None
 
     def __post_init__(self):
-        positive(self, "epochs", "batch_size", "learning_rate", "clip")
+        positive(self, "epochs", "batch_size", "learning_rate", "clip", "accumulate")
         at_least(self, 0, "weight_decay")
         within(self, 0, 1, "warmup")
         one_of(self, "head_init", "random", "probe")
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                f"{type(self).__name__}.accumulate: expected a divisor of batch_size = "
+                f"{self.batch_size}, found {self.accumulate}"
+            )
         if self.patience is not None:
             positive(self, "patience")
 
@@ -139,7 +169,11 @@ class Training:
 
     def step(self, job: Job) -> Supervised:
         """The step of the finetuning phase."""
-        return Supervised(plain_objective(job.loss), self.optimizer(job, self.total_steps(job)))
+        return Supervised(
+            plain_objective(job.loss),
+            self.optimizer(job, self.total_steps(job)),
+            accumulate=self.accumulate,
+        )
 
     def total_steps(self, job: Job) -> int:
         return job.steps(self.epochs, self.batch_size)

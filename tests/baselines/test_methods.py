@@ -274,7 +274,7 @@ def test_child_tuning_f_thins_the_encoder_and_not_the_head(make_job):
     step = ChildTuning(mode="F", share=0.25).step(job)
     arguments = (job.encoder.params, None, job.encoder.params, job.arrays, jax.random.key(0))
     _, full = jax.value_and_grad(step.objective)(*arguments)
-    _, thin = step.gradient(step.objective)(*arguments)
+    _, thin = step.gradient(jax.value_and_grad(step.objective))(*arguments)
     full, thin = leaves(full), leaves(thin)
     kernel = "layers/0/feed_forward_in/kernel"
     kept = thin[kernel] != 0
@@ -375,7 +375,7 @@ def test_sam_without_radius_is_plain(make_job, run, plain):
 
 
 def test_sam_takes_the_gradient_at_the_worst_point():
-    _, gradient = AtWorst(0.1)(lambda w: w["x"] ** 3)({"x": 2.0})
+    _, gradient = AtWorst(0.1)(jax.value_and_grad(lambda w: w["x"] ** 3))({"x": 2.0})
     assert gradient["x"] == pytest.approx(3 * 2.1**2)
 
 
