@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from blomix.encoders.architecture import Architecture
+from blomix.encoders.functions import dropout, gelu, normalise, softmax
 from blomix.encoders.options import Options
 from blomix.encoders.rows import split_look_up
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu": gelu,
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
@@ -25,14 +26,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def split(key: jax.Array | None, number: int):
     """`number` keys, or as many Nones where there is no key (dropout off)."""
     return [None] * number if key is None else list(jax.random.split(key, number))
-
-
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Inverted dropout; the identity without a key."""
-    if key is None or rate == 0:
-        return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
 
 def row_product(x, kernel, dimension_numbers, precision=None, preferred_element_type=None):
@@ -68,16 +61,28 @@ def dense(
     )
 
 
-def layer_norm(name: str | None, architecture: Architecture, options: Options) -> nn.LayerNorm:
-    """LayerNorm with the two-pass variance: the one-pass form loses digits to cancellation."""
-    return nn.LayerNorm(
-        epsilon=architecture.norm_epsilon,
-        dtype=options.dtype,
-        param_dtype=options.param_dtype,
-        use_fast_variance=False,
-        use_bias=architecture.norm_bias,
-        name=name,
-    )
+class LayerNorm(nn.Module):
+    """Ba et al., 2016, arXiv:1607.06450, over the last axis; in float32 at least."""
+
+    epsilon: float
+    use_bias: bool
+    options: Options
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        options = self.options
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape, options.param_dtype)
+        out = normalise(x.astype(options.param_dtype), self.epsilon) * scale
+        if self.use_bias:
+            out += self.param("bias", nn.initializers.zeros, shape, options.param_dtype)
+        return out.astype(options.dtype)
+
+
+def layer_norm(name: str | None, architecture: Architecture, options: Options) -> LayerNorm:
+    """The family's LayerNorm."""
+    a = architecture
+    return LayerNorm(a.norm_epsilon, a.norm_bias, options, name=name)
 
 
 class Table(nn.Module):
@@ -147,10 +152,12 @@ def attend(query, key, value, bias, rate: float, dropout_key, options: Options) 
     draws = dropout_key is not None and rate > 0
     if options.attention == "fused" and not draws:
         return jax.nn.dot_product_attention(query, key, value, bias=bias.astype(query.dtype))
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=bias.dtype)
-    shares = jax.nn.softmax(scores * query.shape[-1] ** -0.5 + bias, axis=-1)
+    # Heads moved up before the products, not by them: a quarter less time on a CPU.
+    query, key, value = (jnp.moveaxis(x, 2, 1) for x in (query, key, value))
+    scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=bias.dtype)
+    shares = softmax(scores * query.shape[-1] ** -0.5 + bias)
     shares = dropout(shares.astype(value.dtype), rate, dropout_key)
-    return jnp.einsum("bhqk,bkhd->bqhd", shares, value)
+    return jnp.moveaxis(jnp.einsum("bhqk,bhkd->bhqd", shares, value), 1, 2)
 
 
 class Block(nn.Module):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from blomix.encoders import stack
 from blomix.encoders.architecture import Architecture
-from blomix.encoders.layers import ACTIVATIONS, Block, Embeddings, dense, dropout, layer_norm, split
+from blomix.encoders.functions import dropout
+from blomix.encoders.layers import ACTIVATIONS, Block, Embeddings, dense, layer_norm, split
 from blomix.encoders.options import Options
 from blomix.encoders.rows import split_rows
 from blomix.errors import InputError

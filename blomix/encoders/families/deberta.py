@@ -19,13 +19,13 @@ from blomix.encoders.architecture import Architecture
 from blomix.encoders.configuration import ConfigReader
 from blomix.encoders.families import bert
 from blomix.encoders.family import Family
+from blomix.encoders.functions import dropout
 from blomix.encoders.layers import (
     ACTIVATIONS,
     Block,
     Embeddings,
     Table,
     attend,
-    dropout,
     layer_norm,
 )
 

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.configuration import ConfigReader
 from blomix.encoders.family import Family
+from blomix.encoders.functions import dropout
 from blomix.encoders.layers import (
     ACTIVATIONS,
     Block,
     Embeddings,
     attend,
     dense,
-    dropout,
     layer_norm,
     split,
 )
