@@ -4,13 +4,17 @@
 
 Each round times one call of each program in turn, so that a busy moment of the machine meets all
 of them; the result is the ratio of medians, torch / blomix (above 1: blomix is faster). The
-training step is loss, gradient and AdamW, with the checkpoint's dropout.
+training step is loss, gradient and AdamW, with the checkpoint's dropout. Both have a thread for
+each core that the process may use (`taskset -c 0` gives it one).
 """
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +24,7 @@ import torch
 from transformers import AutoModel
 
 from blomix.encoders import Encoder
+from blomix.runs import environment
 
 RATE = 1e-5
 
@@ -90,6 +95,7 @@ def main():
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     random = np.random.default_rng(0)
     shape = (arguments.batch, arguments.length)
     ids = random.integers(1000, 20000, shape).astype(np.int32)
@@ -106,11 +112,30 @@ def main():
             if turn >= 2:  # the first two compile and warm up
                 seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    result = {"threads": torch.get_num_threads(), **vars(arguments)}
+    result = {
+        "model": Path(arguments.directory).name,
+        "batch": list(shape),
+        "rounds": arguments.rounds,
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
+        "torch": torch.__version__,
+        **environment.describe(),
+    }
     for kind in ("forward", "step"):
         result |= {f"{who}_{kind}_seconds": medians[who, kind] for who in ("blomix", "torch")}
         result[f"{kind}_ratio"] = medians["torch", kind] / medians["blomix", kind]
-    print(json.dumps(result))
+    print(json.dumps(result, indent=2))
+
+
+def processor() -> str:
+    """What Linux says of the first core, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":
