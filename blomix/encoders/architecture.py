@@ -14,7 +14,8 @@ class Architecture:
     `project_embeddings` puts a linear layer after the embeddings. `positions_skip_padding` counts
     real tokens alone, from `pad_token_id + 1` on. `pooler_input` is `"cls"`, `"mean"` or `"end"`.
     `final_norm` and `pooler_norm` are LayerNorms after the last layer and after the pooler.
-    `head_scale` is the standard deviation of a new head where it is not `initializer_range`.
+    `head_scale` and `pooler_scale` are the standard deviations of a new head and pooler where they
+    are not `initializer_range`.
     """
 
     vocab_size: int
@@ -39,6 +40,7 @@ class Architecture:
     final_norm: bool = False
     norm_bias: bool = True
     head_scale: float | None = None
+    pooler_scale: float | None = None
     dropout: Dropout = field(default_factory=Dropout)
     layer_of_step: tuple[int, ...] = ()
 

@@ -109,9 +109,8 @@ class Model:
         """New weights of one part, the same as `init(key)[part]`."""
         a = self.architecture
         key = jax.random.fold_in(key, (_PARTS + _DECODER_PARTS).index(part))
-        scale = a.initializer_range
-        if part == "head" and a.head_scale is not None:
-            scale = a.head_scale
+        scales = {"head": a.head_scale, "pooler": a.pooler_scale}
+        scale = scales.get(part) or a.initializer_range
         if not part.endswith("layers"):
             return draw(self._shapes(part), key, scale)
         keys = jax.random.split(key, len(set(self.order(part))))

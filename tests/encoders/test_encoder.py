@@ -17,6 +17,25 @@ CONFIG = {
     "intermediate_size": 12,
     "max_position_embeddings": 16,
 }
+BART = {
+    "model_type": "bart",
+    "vocab_size": 11,
+    "d_model": 8,
+    "encoder_layers": 2,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 12,
+    "decoder_ffn_dim": 12,
+}
+MODERNBERT = {
+    "model_type": "modernbert",
+    "vocab_size": 11,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+}
 BATCH = {
     "input_ids": np.array([[1, 2, 3, 4], [5, 6, 0, 0]], np.int32),
     "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32),
@@ -77,6 +96,13 @@ def test_new_head_is_drawn_as_torch_scales_it():
     head = Encoder.from_config(config, num_labels=500).params["head"]
     assert abs(float(head["kernel"].std()) - 0.1) < 0.002
     assert not head["bias"].any()
+
+
+def test_new_pooler_of_modernbert_is_scaled_by_its_depth():
+    config = {**MODERNBERT, "hidden_size": 64, "initializer_range": 0.2, "num_hidden_layers": 8}
+    params = Encoder.from_config(config, num_labels=500).params
+    assert abs(float(params["pooler"]["kernel"].std()) - 0.2 / 4) < 0.002
+    assert abs(float(params["head"]["kernel"].std()) - 64**-0.5) < 0.002
 
 
 def test_unused_pooler_goes_through(tmp_path):
@@ -166,10 +192,12 @@ def test_plain_attention_is_twice_differentiable():
     assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(change))
 
 
-def test_embeddings_without_gradient():
-    encoder = Encoder.from_config(CONFIG, train_embeddings=False)
+@pytest.mark.parametrize("config", [CONFIG, BART], ids=["bert", "bart"])
+def test_embeddings_without_gradient(config):
+    encoder = Encoder.from_config(config, train_embeddings=False)
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(encoder.apply(p, BATCH) ** 2)))(encoder.params)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["embeddings"]))
+    tables = [part for part in gradient if part.endswith("embeddings")]
+    assert not any(np.any(leaf) for part in tables for leaf in jax.tree.leaves(gradient[part]))
     assert np.any(gradient["layers"]["0"]["query"]["kernel"])
 
 
@@ -214,19 +242,7 @@ def test_names_of_leaves():
 
 
 def test_names_of_a_decoder():
-    encoder = Encoder.abstract(
-        {
-            "model_type": "bart",
-            "vocab_size": 11,
-            "d_model": 8,
-            "encoder_layers": 2,
-            "decoder_layers": 1,
-            "encoder_attention_heads": 2,
-            "decoder_attention_heads": 2,
-            "encoder_ffn_dim": 12,
-            "decoder_ffn_dim": 12,
-        }
-    )
+    encoder = Encoder.abstract(BART)
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(encoder.params)[0]]
     mixed = [path for path in paths if encoder.is_mixed(path)]
     assert len(mixed) == 6 * 2 + 10

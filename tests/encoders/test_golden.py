@@ -1,12 +1,16 @@
 """Every family's numbers equal torch's, on the fixtures of `tests/golden/encoders/make.py`."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from blomix.encoders import FAMILIES, Encoder
+from blomix.encoders import FAMILIES, Encoder, layers, model
 from blomix.encoders.configuration import read_json
+from blomix.encoders.families import bart, deberta, modernbert
+from blomix.encoders.functions import dropout
 from blomix.encoders.keys import tensors
 from tests.golden.encoders import compare
 
@@ -58,6 +62,24 @@ def test_numbers_do_not_depend_on_how_they_are_computed(name, loaded):
     other = Encoder.from_pretrained(compare.HERE / name, **options)
     logits = jax.jit(other.apply)(other.params, batch)
     np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-5)
+
+
+def test_dropout_is_where_torch_has_it(name, loaded, monkeypatch):
+    """One training pass draws as many masks as torch's, of the same sizes and rates."""
+    torch = json.loads((compare.HERE / "dropout.json").read_text())[name]
+    config = read_json(compare.HERE / name / "config.json") | torch["rates"]
+    drawn = []
+
+    def spy(x, rate, key):
+        if key is not None and rate > 0:
+            drawn.append([x.size, rate])
+        return dropout(x, rate, key)
+
+    for module in (layers, model, bart, deberta, modernbert):
+        monkeypatch.setattr(module, "dropout", spy)
+    encoder = Encoder.abstract(config)
+    jax.eval_shape(encoder.apply, encoder.params, loaded[2], jax.random.key(0))
+    assert sorted(drawn) == torch["drawn"]
 
 
 def test_round_trip_keeps_every_byte(name, loaded, tmp_path):

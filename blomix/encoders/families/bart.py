@@ -138,12 +138,12 @@ class BartModel(Model):
         encoded = super().states(params, inputs, encoder, noise)
         a, options, ids = self.architecture, self.options, inputs["input_ids"]
         start = jnp.full_like(ids[:, :1], a.start_token_id)
-        tokens = params["embeddings"]["token"]
+        tokens, positions = params["embeddings"]["token"], params["decoder_embeddings"]
         if not options.train_embeddings:
-            tokens = jax.lax.stop_gradient(tokens)
+            tokens, positions = jax.lax.stop_gradient((tokens, positions))
         table = Table(a.vocab_size, a.hidden_size, options)
         x = apply(table, tokens, jnp.concatenate([start, ids[:, :-1]], axis=1))
-        x = apply(self.module("decoder_embeddings"), params["decoder_embeddings"], x, first)
+        x = apply(self.module("decoder_embeddings"), positions, x, first)
         scores = BartEmbeddings(a, options).context(inputs)
         place = jnp.arange(ids.shape[1])
         hidden = jnp.asarray(jnp.finfo(options.dtype).min, scores.dtype)

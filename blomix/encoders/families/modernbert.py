@@ -44,6 +44,7 @@ class ModernBertArchitecture(Architecture):
 def architecture(config: ConfigReader) -> ModernBertArchitecture:
     layers = config.size("num_hidden_layers", maximum=1000)
     hidden = config.size("hidden_size")
+    scale = config.number("initializer_range", 0.02)
     attention = config.rate("attention_dropout", 0.0)
     full_theta, window_theta = (_theta(config, kind) for kind in (_FULL, _WINDOW))
     return ModernBertArchitecture(
@@ -58,8 +59,9 @@ def architecture(config: ConfigReader) -> ModernBertArchitecture:
         activation=config.choice("hidden_activation", tuple(ACTIVATIONS), "gelu"),
         norm_epsilon=config.number("norm_eps", 1e-5),
         norm_bias=config.flag("norm_bias", False),
-        initializer_range=config.number("initializer_range", 0.02),
+        initializer_range=scale,
         head_scale=hidden**-0.5,
+        pooler_scale=scale / (2 * layers) ** 0.5,
         pad_token_id=config.size("pad_token_id", 50283, minimum=0),
         final_norm=True,
         pooler_input=config.choice("classifier_pooling", ("cls", "mean"), "cls"),
