@@ -74,6 +74,24 @@ def test_export_equals_in_torch(encoder, tmp_path):
     np.testing.assert_allclose(scores, encoder.apply(params, batch), rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_export_with_the_familys_head_equals_in_torch(directory, tmp_path):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForSequenceClassification
+
+    encoder = Encoder.from_pretrained(directory, num_labels=3, pooling="pooler")
+    params = jax.tree.map(lambda leaf: leaf * 1.01, encoder.params)
+    encoder.save_pretrained(tmp_path / "model", params)
+    batch = encoder.tokenizer(TEXTS, padding=True, return_tensors="np")
+    model, notes = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "model", output_loading_info=True
+    )
+    assert not any(notes.values()), notes
+    with torch.no_grad():
+        logits = model(**{k: torch.tensor(v) for k, v in batch.items()}).logits
+    np.testing.assert_allclose(encoder.apply(params, batch), logits, rtol=0, atol=1e-5)
+
+
 def test_peak_memory_of_loading(name, directory):
     """Peak resident memory over the interpreter's own, as a multiple of the weights' size."""
     if name != "mpnet":
