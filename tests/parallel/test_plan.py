@@ -34,6 +34,12 @@ def test_flops_count_loops_as_often_as_they_run():
     assert matrix_flops(jax.grad(function, (0, 1)), x, w) == 3 * 5 * once
     assert matrix_flops(jax.grad(jax.checkpoint(function), (0, 1)), x, w) == 4 * 5 * once
 
+    def until_small(x, w):
+        return jax.lax.while_loop(lambda x: jnp.max(x) > 1, lambda x: x @ w, x)
+
+    assert matrix_flops(until_small, x, w) == once
+    assert matrix_flops(until_small, x, w, while_turns=7) == 7 * once
+
 
 def test_a_plan_of_a_finetuning_step(setting):
     (need,) = plan.plan(setting, ("finetune",)).values()
