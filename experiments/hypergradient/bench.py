@@ -186,7 +186,7 @@ def main() -> None:
             save(cells, path)
         for cell in here:
             print(json.dumps(cell), flush=True)
-    draw(cells, path.with_suffix(".svg"))
+    draw([c for c in cells if c["jax"] == jax.__version__], path.with_suffix(".svg"))
 
 
 def save(cells: list[dict], path: Path) -> None:
