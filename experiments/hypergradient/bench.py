@@ -24,6 +24,7 @@ from experiments.hypergradient.figure import draw
 from experiments.hypergradient.setting import (
     ESTIMATORS,
     INNER,
+    LOOKAHEAD,
     SHAPES,
     batch_shape,
     encoder,
@@ -54,6 +55,10 @@ class Case(NamedTuple):
     inner: str
 
 
+def problem_for(case: Case, name: str, model):
+    return problem_of(model, case.steps, ESTIMATORS[name], case.inner, lookahead=name == LOOKAHEAD)
+
+
 def step_of(case: Case, name: str):
     """(step, abstract arguments), the state being the first argument or the first two."""
     model = encoder(case.shape, remat=case.remat)
@@ -62,7 +67,7 @@ def step_of(case: Case, name: str):
         state = jax.eval_shape(init, model.params)
         key = jax.eval_shape(jax.random.key, 0)
         return step, (model.params, state, batch_shape(BATCH, LENGTH), key)
-    problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+    problem = problem_for(case, name, model)
     state = jax.eval_shape(problem.init, jax.random.key(0), model.params)
     batches = batch_shape(case.steps, BATCH, LENGTH), batch_shape(BATCH, LENGTH)
     return problem.step, (state, model.params, *batches)
@@ -92,7 +97,7 @@ def run_arguments(case: Case, name: str):
         _, init = plain_step(model, case.inner)
         first = jax.tree.map(lambda x: x[0], inner)
         return model.params, init(model.params), first, jax.random.key(0)
-    problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+    problem = problem_for(case, name, model)
     state = problem.init(jax.random.key(0), model.params)
     return state, model.params, inner, random_batch(outer_key, BATCH, LENGTH)
 
@@ -102,7 +107,7 @@ def accuracy(case: Case, names: list[str]) -> dict[str, dict[str, float]]:
     model = encoder(case.shape, remat=case.remat)
 
     def flat(name):
-        problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+        problem = problem_for(case, name, model)
         return ravel_pytree(jax.jit(problem.hypergradient)(*arguments))[0]
 
     arguments = run_arguments(case, "exact")
