@@ -24,6 +24,7 @@ from experiments.hypergradient.figure import draw
 from experiments.hypergradient.setting import (
     ESTIMATORS,
     INNER,
+    LOOKAHEAD,
     SHAPES,
     batch_shape,
     encoder,
@@ -36,12 +37,13 @@ BATCH, LENGTH, VOCABULARY = 16, 64, 30522
 PLAIN = "plain finetune step"
 
 
-def live_matrix_flops(function, *arguments) -> float:
+def live_matrix_flops(function, *arguments, while_turns: int = 1) -> float:
     """`matrix_flops` of what the outputs need: the compiler removes the rest as well."""
     closed = jax.make_jaxpr(function)(*arguments)
     jaxpr, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
     inputs = [x.aval for x, is_used in zip(closed.jaxpr.invars, used, strict=True) if is_used]
-    return matrix_flops(jaxpr_as_fun(closed.replace(jaxpr=jaxpr)), *inputs)
+    live = jaxpr_as_fun(closed.replace(jaxpr=jaxpr))
+    return matrix_flops(live, *inputs, while_turns=while_turns)
 
 
 class Case(NamedTuple):
@@ -53,6 +55,10 @@ class Case(NamedTuple):
     inner: str
 
 
+def problem_for(case: Case, name: str, model):
+    return problem_of(model, case.steps, ESTIMATORS[name], case.inner, lookahead=name == LOOKAHEAD)
+
+
 def step_of(case: Case, name: str):
     """(step, abstract arguments), the state being the first argument or the first two."""
     model = encoder(case.shape, remat=case.remat)
@@ -61,7 +67,7 @@ def step_of(case: Case, name: str):
         state = jax.eval_shape(init, model.params)
         key = jax.eval_shape(jax.random.key, 0)
         return step, (model.params, state, batch_shape(BATCH, LENGTH), key)
-    problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+    problem = problem_for(case, name, model)
     state = jax.eval_shape(problem.init, jax.random.key(0), model.params)
     batches = batch_shape(case.steps, BATCH, LENGTH), batch_shape(BATCH, LENGTH)
     return problem.step, (state, model.params, *batches)
@@ -71,7 +77,10 @@ def step_of(case: Case, name: str):
 def compile_cell(case: Case, name: str):
     step, arguments = step_of(case, name)
     compiled = jax.jit(step).lower(*arguments).compile()
-    return compiled, memory(compiled) | {"matrix_flops": live_matrix_flops(step, *arguments)}
+    # Conjugate gradients are a `while` loop, which with a tolerance of 0 makes all its turns.
+    turns = getattr(ESTIMATORS.get(name), "iterations", 1)
+    flops = live_matrix_flops(step, *arguments, while_turns=turns)
+    return compiled, memory(compiled) | {"matrix_flops": flops}
 
 
 def random_batch(key, *lead: int):
@@ -88,7 +97,7 @@ def run_arguments(case: Case, name: str):
         _, init = plain_step(model, case.inner)
         first = jax.tree.map(lambda x: x[0], inner)
         return model.params, init(model.params), first, jax.random.key(0)
-    problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+    problem = problem_for(case, name, model)
     state = problem.init(jax.random.key(0), model.params)
     return state, model.params, inner, random_batch(outer_key, BATCH, LENGTH)
 
@@ -98,7 +107,7 @@ def accuracy(case: Case, names: list[str]) -> dict[str, dict[str, float]]:
     model = encoder(case.shape, remat=case.remat)
 
     def flat(name):
-        problem = problem_of(model, case.steps, ESTIMATORS[name], case.inner)
+        problem = problem_for(case, name, model)
         return ravel_pytree(jax.jit(problem.hypergradient)(*arguments))[0]
 
     arguments = run_arguments(case, "exact")
@@ -182,7 +191,7 @@ def main() -> None:
             save(cells, path)
         for cell in here:
             print(json.dumps(cell), flush=True)
-    draw(cells, path.with_suffix(".svg"))
+    draw([c for c in cells if c["jax"] == jax.__version__], path.with_suffix(".svg"))
 
 
 def save(cells: list[dict], path: Path) -> None:

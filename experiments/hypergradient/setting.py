@@ -27,8 +27,10 @@ SHAPES = {
 # The optimizers of the inner steps.
 INNER = {"adamw": adamw(2e-5, weight_decay=0.01), "sgd": optax.sgd(2e-5)}
 
+LOOKAHEAD = "exact, lookahead"
 ESTIMATORS = {
     "exact": Exact(),
+    LOOKAHEAD: Exact(),
     "exact, residuals kept": Exact(residuals="keep"),
     "reverse": Reverse(),
     "finite difference": FiniteDifference(),
@@ -68,10 +70,10 @@ def loss_of(model: Encoder):
     return loss
 
 
-def problem_of(model: Encoder, steps: int, estimator, inner: str = "adamw") -> BilevelProblem:
+def problem_of(model: Encoder, steps: int, estimator, inner: str = "adamw", **options):
     mixup = Mixup(where=model.is_mixed, init=(0.9, 0.005))
     return BilevelProblem(
-        loss_of(model), mixup, INNER[inner], unroll=steps, hypergradient=estimator
+        loss_of(model), mixup, INNER[inner], unroll=steps, hypergradient=estimator, **options
     )
 
 

@@ -34,6 +34,18 @@ def test_flops_count_loops_as_often_as_they_run():
     assert matrix_flops(jax.grad(function, (0, 1)), x, w) == 3 * 5 * once
     assert matrix_flops(jax.grad(jax.checkpoint(function), (0, 1)), x, w) == 4 * 5 * once
 
+    def until_small(x, w):
+        return jax.lax.while_loop(lambda x: jnp.max(x) > 1, lambda x: x @ w, x)
+
+    assert matrix_flops(until_small, x, w) == once
+    assert matrix_flops(until_small, x, w, while_turns=7) == 7 * once
+
+    def solve(w, b):
+        return jax.scipy.sparse.linalg.cg(lambda p: w @ p, b, maxiter=7)[0]
+
+    product = 2 * 8 * 8  # 7, and one for the residual of the start; the rest is inner products
+    assert 8 * product <= matrix_flops(solve, w, x[0, :], while_turns=7) < 11 * product
+
 
 def test_a_plan_of_a_finetuning_step(setting):
     (need,) = plan.plan(setting, ("finetune",)).values()
