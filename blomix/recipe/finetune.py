@@ -23,6 +23,7 @@ from blomix.recipe.recipe import Recipe
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
 from blomix.runs.processes import agreed, is_first, leaving_together, told
+from blomix.small_files import read_text
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -177,10 +178,10 @@ def recorded_together(run_dir: str | Path | None) -> bool | None:
     if run_dir is None:
         return None
     try:
-        config = tomllib.loads((Path(run_dir) / "config.toml").read_text("utf-8"))
-    except (OSError, ValueError):  # damage is told of when the run is opened
-        return None
-    return config.get("resolved", {}).get("together")
+        config = tomllib.loads(read_text(Path(run_dir) / "config.toml"))
+        return config["resolved"]["together"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None  # damage is told of when the run is opened
 
 
 def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:

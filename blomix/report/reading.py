@@ -12,6 +12,7 @@ import numpy as np
 
 from blomix.errors import InputError
 from blomix.runs.files import finished
+from blomix.small_files import read_text
 
 SEARCH = "search"
 
@@ -145,7 +146,7 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 def _read(path: Path, parse: Callable[[str], Any], keys: Sequence[str] = ()) -> Any:
     try:
-        value = parse(path.read_text(encoding="utf-8"))
+        value = parse(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: missing, though the run is finished; was it deleted?") from None
     except (OSError, ValueError, RecursionError) as error:
