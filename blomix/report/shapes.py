@@ -70,12 +70,13 @@ def misfit(value: Any, shape: Any, where: str = "") -> str | None:
     """Where `value` is not of `shape`, and what is expected there; None where it fits."""
     if isinstance(shape, list):
         if not isinstance(value, list):
-            return f"{where or 'it'} to be a list"
+            return f"{where} to be a list" if where else "a list"
         found = (misfit(item, shape[0], f"{where}[{i}]") for i, item in enumerate(value))
         return next((line for line in found if line), None)
     if isinstance(shape, dict):
         if not isinstance(value, dict):
-            return f"{where or 'it'} to be an object with {', '.join(_names(shape))}"
+            wanted = f"an object with {', '.join(_names(shape))}"
+            return f"{where} to be {wanted}" if where else wanted
         if missing := [name for name in _names(shape) if name not in value]:
             return f"{where + ': ' if where else ''}an object with {', '.join(missing)}"
         parts = {name.rstrip("?"): part for name, part in shape.items() if name is not ANY}
