@@ -266,6 +266,8 @@ def score(
         "majority_score": majority,
         "metrics": scores,
         "validation_size": len(validation),
+        # Paths, or hub ids with the commits they were resolved to.
+        "sources": {"train": job.train.source, "validation": validation.source},
         "digests": {
             "train": digest_of(job.train.digests),
             "validation": digest_of(validation.digests),

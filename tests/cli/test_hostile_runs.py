@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 
 import pytest
@@ -158,6 +159,18 @@ def test_places_that_cannot_be_written(blomix, commands, run, tmp_path, reviews,
         refused(blomix("report", run, "--tensorboard", path), "cannot be written")
     refused(blomix("predict", run, "--data", reviews["unlabelled"], "--output", path))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["full", "loop", "run", "taken"]
+
+
+@pytest.mark.parametrize("command", ["export", "predict", "report"])
+def test_storage_that_fills_while_a_command_writes(blomix, commands, run, tmp_path, command):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        answer = blomix(*commands[command](run))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    refused(answer, "cannot be written: ", "File too large")
+    assert command == "report" or [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def spots(value, path=()):
