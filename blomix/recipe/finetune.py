@@ -1,5 +1,6 @@
 """`blomix.finetune`: from a pretrained encoder and labelled texts to a scored, exported model."""
 
+import hashlib
 import time
 import tomllib
 from collections.abc import Sequence
@@ -86,7 +87,13 @@ def finetune(
         return score(job, validation, fitted, resolved | cost)[0]
     from blomix.runs import Run, open_run
 
-    digests = {"train": train.digests, "validation": validation.digests}
+    digests = {
+        "train": train.digests,
+        "validation": validation.digests,
+        # The same names may hold another encoder or tokenizer than when the run began.
+        "weights": tree_digest(model.params),
+        "tokens": tree_digest(job.arrays),
+    }
     config = (settings or {}) | {"resolved": resolved}
     with (
         open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run,
@@ -235,6 +242,16 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
         "remat": encoder.model.options.remat,
         "dropout": asdict(encoder.architecture.dropout),
     }
+
+
+def tree_digest(tree: Any) -> str:
+    """One digest of all arrays: their places, dtypes, shapes and bits."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def fit(

@@ -70,3 +70,33 @@ def test_a_method_stopped_in_every_phase(made, tmp_path, monkeypatch, method, se
         break
     assert set(finals) == set(range(phases))
     assert outcome(tmp_path / "broken") == expected
+
+
+@pytest.mark.parametrize("changed", ["weights", "tokens"])
+def test_another_encoder_in_the_same_place_is_refused(made, tmp_path, changed):
+    """A half-done search would go on from other pretrained weights, or on other tokens."""
+    from safetensors.numpy import load_file, save_file
+
+    from blomix.baselines import METHODS
+    from blomix.encoders import Encoder
+    from blomix.errors import InputError
+    from blomix.recipe import finetune
+
+    _, train, validation = made
+    folder = write_model(tmp_path / "model", layers=1)
+
+    def run():
+        model = Encoder.from_pretrained(folder, **train.head)
+        finetune(model, train, validation, METHODS["probe"](), run_dir=tmp_path / "run", quiet=True)
+
+    run()
+    if changed == "weights":
+        tensors = load_file(folder / "model.safetensors")
+        tensors["bert.pooler.dense.bias"] += 1
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        tokenizer = (folder / "tokenizer.json").read_text()
+        swapped = tokenizer.replace('"film"', '"song?"').replace('"song"', '"film"')
+        (folder / "tokenizer.json").write_text(swapped.replace('"song?"', '"song"'))
+    with pytest.raises(InputError, match=f'(?s)other data or weights.*{changed}: "'):
+        run()
