@@ -1,6 +1,7 @@
 """What the fuzz tests share: how many examples, and damage done to bytes.
 
-BLOMIX_FUZZ sets the number of examples of each test for a long run (default 150).
+BLOMIX_FUZZ sets the number of examples of each test (default 150); `tests/chaos/catalogue.py
+--examples N` sets it for a long run.
 """
 
 import os

@@ -26,6 +26,7 @@ from blomix.recipe.job import predict_logits
 from blomix.recipe.phase import Fitted, Unrecorded
 from blomix.recipe.progress import Progress
 from blomix.runs import environment, files
+from blomix.small_files import read_text
 
 Record = dict[str, Any]
 
@@ -220,11 +221,14 @@ class Watch:
 def read_record(path: Path) -> Record | None:
     """A cell's result, None where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a cell's result, found {error}; delete it") from None
+    if not isinstance(record, dict) or "config" not in record:
+        raise InputError(f"{path}: expected a cell's result, found something else; delete it")
+    return record
 
 
 @lru_cache(maxsize=1)

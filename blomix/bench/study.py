@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blomix.errors import InputError
+from blomix.small_files import read_text
 
 Settings = dict[str, Any]
 
@@ -218,10 +219,10 @@ def _task(name: str, entry: Mapping, where: Path) -> TaskSpec:
 
 def _read(path: Path, types: Mapping[str, type] | None = None) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_text(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML: {error}") from None
     if types is not None:
         _check(table, types, str(path))

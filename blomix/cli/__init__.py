@@ -25,7 +25,19 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> None:
     """Runs a command and exits."""
-    sys.exit(_main(sys.argv[1:] if argv is None else argv))
+    from blomix.cli import streams
+    from blomix.errors import InputError
+
+    streams.forgive()
+    try:
+        try:
+            code = _main(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except InputError as error:  # of the output itself; those of commands are told by `call`
+        print(f"blomix: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
 
 
 def _main(argv: list[str]) -> int:

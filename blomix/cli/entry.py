@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from blomix.errors import InputError
+from blomix.small_files import read_text
 
 LARGEST_SETTINGS = 1_000_000  # bytes
 
@@ -29,6 +30,7 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
             prog=f"blomix {name}",
             description=command.__doc__,
         )
+        refuse_nul(config)
         result = command.run(config)
     except InputError as error:
         print(f"blomix {name}: {error}", file=sys.stderr)
@@ -42,6 +44,14 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     if is_first():
         print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
     return 0
+
+
+def refuse_nul(config: Any) -> None:
+    """Raises InputError where a setting holds a NUL byte, which no path can; TOML can bring one."""
+    for name, value in vars(config).items():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, str | Path) and "\0" in str(item):
+                raise InputError(f"--{name.replace('_', '-')}: a NUL byte cannot be part of it")
 
 
 def with_settings(config: type, argv: list[str]) -> list[str]:
@@ -85,10 +95,8 @@ def read_toml(path: Path) -> dict[str, Any]:
       InputError: the file is missing, too large for settings, or not TOML.
     """
     try:
-        if path.stat().st_size > LARGEST_SETTINGS:
-            raise InputError(f"{path}: expected settings, found a file of more than 1 MB")
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path, LARGEST_SETTINGS).removeprefix("\ufeff"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected TOML: {error}") from None

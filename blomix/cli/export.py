@@ -21,20 +21,28 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     import shutil
+    import tempfile
 
     from blomix.errors import InputError
     from blomix.runs import finished, manifest
 
     finished(config.run)
     manifest.verify(config.run / "export")
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
-        raise InputError(f"{config.out}: expected a new or empty directory, found files in it")
+    out = config.out
     try:
-        shutil.copytree(config.run / "export", config.out, dirs_exist_ok=True)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out}: expected a new or empty directory, found files in it")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Copied under another name first: a full disk leaves nothing that looks like a model.
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.parent) as folder:
+            copy = shutil.copytree(config.run / "export", Path(folder) / "model")
+            manifest.verify(copy)
+            copy.replace(out)
+    except shutil.Error as error:  # a list of files, each with its reason
+        raise InputError(f"{out}: cannot be written: {error.args[0][0][2]}") from None
     except OSError as error:
-        raise InputError(f"{config.out}: cannot be written: {error}") from None
-    manifest.verify(config.out)
-    return {"model": str(config.out), "files": sorted(p.name for p in config.out.iterdir())}
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from None
+    return {"model": str(out), "files": sorted(p.name for p in out.iterdir())}
 
 
 def text(result: dict[str, Any]) -> str:

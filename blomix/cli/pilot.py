@@ -6,6 +6,7 @@ the simpler model. Plain finetuning gets as many passes over the labels as blomi
 the other.
 """
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,9 +68,13 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.pilot.decision import decide
     from blomix.pilot.page import write_page
     from blomix.pilot.trial import run_trial
-    from blomix.runs.files import plain
+    from blomix.runs.files import plain, storage
 
     budget = seconds_of(config.budget)
+    if config.target is not None and not math.isfinite(config.target):
+        raise InputError(f"--target: expected a finite score, found {config.target}")
+    with storage(config.out, "write to"):  # told before the budget is spent, not after
+        (config.out / "figures").mkdir(parents=True, exist_ok=True)
     examples = load(
         config.train,
         text=config.text,

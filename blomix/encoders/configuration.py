@@ -6,6 +6,7 @@ from typing import Any
 
 from blomix.encoders.options import finite
 from blomix.errors import InputError
+from blomix.small_files import read_text
 
 _LARGEST_SIZE = 2**31 - 1
 _REQUIRED = object()
@@ -48,7 +49,7 @@ def tokenizer_size(directory: Path) -> int:
 
 def _parse(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:

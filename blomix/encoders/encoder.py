@@ -209,10 +209,20 @@ class Encoder:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self.source.directory, local_files_only=True)
+            # Left to its default, code that the directory brings would be asked about on a console.
+            tokenizer = AutoTokenizer.from_pretrained(
+                self.source.directory, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:  # transformers and its parsers raise nearly anything here
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise InputError(f"{self.source.name}: no usable tokenizer: {reason}") from error
+        longest = tokenizer.model_max_length
+        if not isinstance(longest, int | float) or tokenizer.pad_token is None:
+            raise InputError(
+                f"{self.source.name}: no usable tokenizer: expected a number as model_max_length "
+                f"and a pad_token, found {longest!r} and {tokenizer.pad_token!r}"
+            )
+        return tokenizer
 
     def save_pretrained(
         self, directory: str | Path, params: Params | None = None, card: str | None = None

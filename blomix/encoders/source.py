@@ -45,11 +45,16 @@ def locate(path_or_id: str | Path, revision: str | None = None) -> Source:
     Raises:
         InputError: neither a directory nor a hub id that can be fetched.
     """
-    path = Path(path_or_id).expanduser()
     name = str(path_or_id)
-    if path.is_dir():
-        return Source(path, name)
-    if path.exists() or path.is_symlink():
+    try:
+        path = Path(path_or_id).expanduser()
+        if path.is_dir():
+            return Source(path, name)
+        taken = path.exists() or path.is_symlink()
+    except (OSError, RuntimeError) as error:  # too long a name, or a home that nobody has
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name[:200]}: expected a directory with a model: {reason}") from error
+    if taken:
         raise InputError(f"{name}: expected a directory with a model, found a file or broken link")
     if isinstance(path_or_id, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"{name}: expected a directory with a model, found no such directory")

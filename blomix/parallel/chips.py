@@ -35,6 +35,9 @@ CHIPS = {
 }
 
 
+_MOST_PROCESSORS = 1024  # each takes threads and memory
+
+
 @dataclass(frozen=True)
 class Topology:
     """Chips of one kind that are wired together, such as `v5e:4x4`, or `cpu:8`."""
@@ -80,6 +83,8 @@ class Topology:
 def _processors(count: int) -> list[Any]:
     import jax
 
+    if count > _MOST_PROCESSORS:
+        raise InputError(f"topology cpu:{count}: expected at most {_MOST_PROCESSORS} devices")
     with suppress(RuntimeError):  # this process has its devices already; are they enough?
         jax.config.update("jax_num_cpu_devices", count)
     found = jax.devices("cpu")

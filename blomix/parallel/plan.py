@@ -88,8 +88,11 @@ def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> d
     """Compiles the named steps for the setting's devices.
 
     Raises:
-      InputError: the mesh does not fit the topology, or the batch the mesh.
+      InputError: a size below 1, the mesh does not fit the topology, or the batch the mesh.
     """
+    for name in ("batch", "length", "ensemble"):
+        if getattr(setting, name) < 1:
+            raise InputError(f"{name}: expected at least 1, found {getattr(setting, name)}")
     if setting.mesh.devices > setting.topology.size:
         raise InputError(
             f"mesh {setting.mesh}: expected at most {setting.topology.size} devices, those of "

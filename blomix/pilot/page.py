@@ -12,7 +12,7 @@ from blomix.report.figures import MUTED, SERIES, Chart, canvas
 from blomix.report.page import write
 from blomix.report.templates import environment
 from blomix.report.verdict import NAMES as METRICS
-from blomix.runs.files import write_json
+from blomix.runs.files import storage, write_json
 
 _TONES = {GO: "good", COLLECT: "bad"}
 
@@ -37,7 +37,8 @@ def write_page(
         tested=cells[0].tested,
     )
     path = write(text, drawn, Path(out), "pilot.html")
-    write_json(path.with_suffix(".json"), result)
+    with storage(path, "write"):
+        write_json(path.with_suffix(".json"), result)
     return path
 
 

@@ -21,6 +21,7 @@ from blomix.recipe.phase import Fitted
 from blomix.recipe.recipe import by_path
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
+from blomix.runs.files import storage
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -36,15 +37,16 @@ def write(
     result: Result,
 ) -> None:
     """Writes all but splits.json; `logits` are those of the validation examples."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     run.write_json("alpha.json", alpha_record(job.encoder, fitted, run.records()))
     if fitted.shares:
-        save_file(fitted.shares, run.path / "shares.safetensors")
+        run.write_bytes("shares.safetensors", save(fitted.shares))
     run.write_lines("validation.jsonl", predictions(validation, result, logits))
     # A session that was killed in its last moments may have left one.
     shutil.rmtree(run.path / "export", ignore_errors=True)
-    result.save_pretrained(run.path / "export")
+    with storage(run.path / "export", "write"):
+        result.save_pretrained(run.path / "export")
     run.write_json("result.json", result.summary)
 
 

@@ -1,5 +1,6 @@
 """Checks of hyperparameters: one message that names the field, what it may be and what it is."""
 
+import math
 from typing import Any
 
 from blomix.errors import InputError
@@ -14,6 +15,12 @@ def positive(owner: Any, *fields: str) -> None:
     for field in fields:
         if not getattr(owner, field) > 0:
             _fail(owner, field, "a number above 0")
+
+
+def finite(owner: Any, *fields: str) -> None:
+    for field in fields:
+        if not math.isfinite(getattr(owner, field)):
+            _fail(owner, field, "a finite number")
 
 
 def at_least(owner: Any, least: float, *fields: str) -> None:

@@ -1,5 +1,6 @@
 """`blomix.finetune`: from a pretrained encoder and labelled texts to a scored, exported model."""
 
+import hashlib
 import time
 import tomllib
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from blomix.recipe.recipe import Recipe
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
 from blomix.runs.processes import agreed, is_first, leaving_together, told
+from blomix.small_files import read_text
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -85,7 +87,13 @@ def finetune(
         return score(job, validation, fitted, resolved | cost)[0]
     from blomix.runs import Run, open_run
 
-    digests = {"train": train.digests, "validation": validation.digests}
+    digests = {
+        "train": train.digests,
+        "validation": validation.digests,
+        # The same names may hold another encoder or tokenizer than when the run began.
+        "weights": tree_digest(model.params),
+        "tokens": tree_digest(job.arrays),
+    }
     config = (settings or {}) | {"resolved": resolved}
     with (
         open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run,
@@ -177,10 +185,10 @@ def recorded_together(run_dir: str | Path | None) -> bool | None:
     if run_dir is None:
         return None
     try:
-        config = tomllib.loads((Path(run_dir) / "config.toml").read_text("utf-8"))
-    except (OSError, ValueError):  # damage is told of when the run is opened
-        return None
-    return config.get("resolved", {}).get("together")
+        config = tomllib.loads(read_text(Path(run_dir) / "config.toml"))
+        return config["resolved"]["together"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None  # damage is told of when the run is opened
 
 
 def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:
@@ -236,6 +244,16 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
     }
 
 
+def tree_digest(tree: Any) -> str:
+    """One digest of all arrays: their places, dtypes, shapes and bits."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 def fit(
     job: Job,
     recipe: Training,
@@ -265,6 +283,8 @@ def score(
         "majority_score": majority,
         "metrics": scores,
         "validation_size": len(validation),
+        # Paths, or hub ids with the commits they were resolved to.
+        "sources": {"train": job.train.source, "validation": validation.source},
         "digests": {
             "train": digest_of(job.train.digests),
             "validation": digest_of(validation.digests),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from blomix.data import folds
-from blomix.recipe.checks import one_of, positive, within
+from blomix.recipe.checks import finite, one_of, positive, within
 from blomix.recipe.job import Job
 from blomix.recipe.optimization import Rate, adamw, scheduled, warmup_linear
 from blomix.recipe.phase import Phase
@@ -41,6 +41,7 @@ class Folded(Training):
     def __post_init__(self):
         super().__post_init__()
         positive(self, "folds", "search_epochs", "search_learning_rate", "search_clip")
+        finite(self, "search_epochs")
         within(self, 0, 1, "holdout")
         one_of(self, "partition", "kfold", "independent")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blomix.data import Examples, encode, examples_of
+from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe.job import predict_logits
 
@@ -43,6 +44,12 @@ class Result:
 
         run_dir = Path(run_dir)
         summary = finished(run_dir)
+        for name, kind in (("metric", str), ("max_length", int)):
+            if not isinstance(summary.get(name), kind):
+                raise InputError(
+                    f"{run_dir / 'result.json'} is damaged: expected {name!r} of type "
+                    f"{kind.__name__}, found {summary.get(name)!r}"
+                )
         manifest.verify(run_dir / "export")
         model = Encoder.from_pretrained(run_dir / "export")
         return cls(model, model.params, summary)

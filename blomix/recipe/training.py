@@ -11,7 +11,7 @@ import optax
 
 from blomix.accumulation import in_parts
 from blomix.errors import InputError
-from blomix.recipe.checks import at_least, one_of, positive, within
+from blomix.recipe.checks import at_least, finite, one_of, positive, within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adamw, scheduled, warmup_linear
@@ -146,6 +146,7 @@ class Training:
 
     def __post_init__(self):
         positive(self, "epochs", "batch_size", "learning_rate", "clip", "accumulate")
+        finite(self, "epochs")
         at_least(self, 0, "weight_decay")
         within(self, 0, 1, "warmup")
         one_of(self, "head_init", "random", "probe")

@@ -51,7 +51,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
     begun = run.audit[0]["time"] if run.audit else "unknown"
     recipe = summary["recipe"]
     plain_steps = max(
-        1, round(recipe["epochs"] * -(-summary["train_size"] // recipe["batch_size"]))
+        1, round(recipe["epochs"] * -(-summary["train_size"] // max(1, recipe["batch_size"])))
     )
     gradients = summary["gradient_evaluations"]
     return {

@@ -24,6 +24,11 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _NAMES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
 _NAMES |= {color: f"var(--series-{i})" for i, color in enumerate(SERIES)}
 
+_FILES: tuple[dict[str, Any], ...] = (
+    {"dpi": 160, "facecolor": "white"},  # PNG
+    {"metadata": {"CreationDate": None}},  # PDF
+)
+
 # Of no use within a page: a style for all elements, fonts, ids that the next drawing has too (those
 # of clip paths and markers are salted by the chart's name, and stay).
 _NOT_INLINE = (
@@ -87,8 +92,11 @@ class Chart:
         """Writes NAME.png, NAME.pdf and NAME.csv."""
         paths = [folder / f"{self.name}.{suffix}" for suffix in ("png", "pdf", "csv")]
         with _drawing(self.families, hashsalt=self.name):
-            self.figure.savefig(paths[0], dpi=160, facecolor="white")
-            self.figure.savefig(paths[1], metadata={"CreationDate": None})
+            # Drawn in memory: on a full disk the PDF's writer fails with errors of its own.
+            for path, options in zip(paths, _FILES, strict=False):
+                drawn = io.BytesIO()
+                self.figure.savefig(drawn, format=path.suffix[1:], **options)
+                path.write_bytes(drawn.getvalue())
         paths[2].write_text(separated_text(self.columns), encoding="utf-8", newline="")
         return paths
 

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,27 +11,12 @@ from typing import Any
 import numpy as np
 
 from blomix.errors import InputError
+from blomix.report import shapes
+from blomix.report.shapes import misfit
 from blomix.runs.files import finished
+from blomix.small_files import read_text
 
 SEARCH = "search"
-
-# What the files of a finished run must say for a report to be made of them.
-RESULT = (
-    "method",
-    "metric",
-    "score",
-    "majority_score",
-    "labels",
-    "recipe",
-    "seed",
-    "data",
-    "model",
-)
-RESULT += ("data", "model", "train_size", "validation_size", "steps", "seconds")
-RESULT += ("gradient_evaluations",)
-ENVIRONMENT = ("versions", "python", "devices")
-SPLITS = ("train", "validation", "balance", "duplicates", "leakage")
-ALPHA = ("matrices", "searched", "history")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +59,31 @@ class RunRecord:
         """
         path = Path(path)
         summary = finished(path)
-        _expect(path / "result.json", summary, RESULT)
-        alpha = _read(path / "alpha.json", json.loads, ALPHA)
+        _expect(path / "result.json", summary, shapes.RESULT)
+        alpha = _read(path / "alpha.json", json.loads, shapes.ALPHA)
+        predictions = _read(path / "validation.jsonl", _lines, shapes.PREDICTIONS)
+        _check_predictions(path / "validation.jsonl", summary, predictions)
+        if any(len(line["shares"]) != len(alpha["searched"]) for line in alpha["history"]):
+            raise InputError(f"{path / 'alpha.json'}: expected a share of every matrix searched")
+        splits = _read(path / "splits.json", json.loads, shapes.SPLITS)
+        balance = splits["balance"]
+        if ("held" in splits) != ("held" in balance) or (
+            len(splits.get("folds", ())) != len(balance.get("folds", ()))
+        ):
+            raise InputError(f"{path / 'splits.json'}: expected the balance of every fold")
         return cls(
             path=path,
             summary=summary,
-            config_text=_read(path / "config.toml", str),
-            environment=_read(path / "env.json", json.loads, ENVIRONMENT),
-            digests=_read(path / "digests.json", json.loads),
-            splits=_read(path / "splits.json", json.loads, SPLITS),
+            config_text=_read(path / "config.toml", _toml),
+            environment=_read(path / "env.json", json.loads, shapes.ENVIRONMENT),
+            digests=_read(path / "digests.json", json.loads, dict),
+            splits=splits,
             matrices=alpha["matrices"],
             searched=alpha["searched"],
             history=alpha["history"],
-            metrics=_read(path / "metrics.jsonl", _lines),
-            audit=_read(path / "audit.jsonl", _lines),
-            predictions=_read(path / "validation.jsonl", _lines),
+            metrics=_read(path / "metrics.jsonl", _lines, shapes.METRICS),
+            audit=_read(path / "audit.jsonl", _lines, shapes.AUDIT),
+            predictions=predictions,
         )
 
     @property
@@ -143,21 +138,41 @@ def _lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def _read(path: Path, parse: Callable[[str], Any], keys: Sequence[str] = ()) -> Any:
+def _toml(text: str) -> str:
+    tomllib.loads(text)
+    return text
+
+
+def _read(path: Path, parse: Callable[[str], Any], shape: Any = object) -> Any:
     try:
-        value = parse(path.read_text(encoding="utf-8"))
+        value = parse(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: missing, though the run is finished; was it deleted?") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    _expect(path, value, keys)
+    _expect(path, value, shape)
     return value
 
 
-def _expect(path: Path, value: Any, keys: Sequence[str]) -> None:
-    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-    if missing:
+def _expect(path: Path, value: Any, shape: Any) -> None:
+    if (found := misfit(value, shape)) is not None:
         raise InputError(
-            f"{path}: expected an object with {', '.join(missing)}, found none; the file was "
-            "edited, or written by another version of blomix"
+            f"{path}: expected {found}, found something else; the file was edited, or written by "
+            "another version of blomix"
         )
+
+
+def _check_predictions(path: Path, summary: dict[str, Any], predictions: list[Any]) -> None:
+    """Raise InputError unless every label and every row of logits is one of this run's."""
+    labels = summary["labels"]
+    for row, prediction in enumerate(predictions, 1):
+        known = (
+            prediction["label"] in labels if labels else not isinstance(prediction["label"], str)
+        )
+        if not known or len(prediction["logits"]) != max(1, len(labels)):
+            raise InputError(
+                f"{path}, line {row}: expected one of the labels of result.json and a logit for "
+                "each; one of the two files was edited"
+            )
+    if not predictions:
+        raise InputError(f"{path}: expected the scored examples, found none")

@@ -13,7 +13,7 @@ def write_events(run: RunRecord, folder: str | Path) -> int:
       How many scalars were written.
 
     Raises:
-      InputError: the package tensorboardX is not installed.
+      InputError: the package tensorboardX is not installed, or the folder cannot be written.
     """
     try:
         from tensorboardX import SummaryWriter
@@ -21,6 +21,10 @@ def write_events(run: RunRecord, folder: str | Path) -> int:
         raise InputError(
             "TensorBoard events need the package tensorboardX: pip install 'blomix[tensorboard]'"
         ) from None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
     written = 0
     with SummaryWriter(str(folder)) as writer:
         for record in run.metrics:

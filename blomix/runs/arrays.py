@@ -1,6 +1,7 @@
 """The one module that knows Orbax: a pytree's leaves to files, and back to the same bits."""
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ def save(directory: Path, state: PyTree) -> Callable[[], object]:
         if weak and shape:
             raise TypeError(f"{path} has no dtype of its own (weakly typed); give it one")
     leaves = {name: _array(leaf) for name, leaf in _named(state) if np.size(leaf)}
-    import orbax.checkpoint.experimental.v1 as ocp
+    ocp = _orbax()
 
     # Directories made in the background would leave the writers waiting for them for 20 minutes
     # where they cannot be made.
@@ -70,7 +71,7 @@ def load(directory: Path, like: PyTree, described: list[list[Any]]) -> PyTree:
             "choose another --run-dir"
         )
     wanted = {name: _array(leaf) for name, leaf in _named(like) if np.size(leaf)}
-    import orbax.checkpoint.experimental.v1 as ocp
+    ocp = _orbax()
 
     loaded = ocp.load(str(directory / _DIRECTORY), wanted) if wanted else {}
     leaves = [
@@ -78,6 +79,18 @@ def load(directory: Path, like: PyTree, described: list[list[Any]]) -> PyTree:
         for (name, leaf), (_, _, _, weak) in zip(_named(like), described, strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _orbax() -> Any:
+    import orbax.checkpoint.experimental.v1 as ocp
+
+    logging.getLogger("absl").addFilter(_is_no_traceback)  # once, however often it is added
+    return ocp
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    """Orbax logs what fails in its threads with a traceback, and raises it here as well."""
+    return not record.exc_info
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from blomix.errors import InputError
+from blomix.small_files import read_text
 
-_LARGEST = 256 * 2**20  # bytes; a file of settings or digests that is longer is none
 TEMPORARY = ".tmp-"  # prefix of everything that a crash may leave behind half-written
 
 _REMEDIES = {
@@ -65,10 +65,15 @@ def sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step that a crash cannot halve."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_text`."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -81,13 +86,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1)
     write_text(path, text + "\n")
-
-
-def read_text(path: Path) -> str:
-    """The text of one of our own small files; ValueError if it cannot be one, for its size."""
-    if path.stat().st_size > _LARGEST:
-        raise ValueError(f"it has {path.stat().st_size} bytes, far more than blomix writes")
-    return path.read_text("utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -110,12 +108,15 @@ def finished(run_dir: Path) -> dict[str, Any]:
     Raises:
       InputError: the run is not finished, or that file is damaged.
     """
-    summary = read_json(run_dir / "result.json")
+    path = run_dir / "result.json"
+    summary = read_json(path)
     if summary is None:
         raise InputError(
             f"{run_dir}: expected a finished run, found no result.json; give the directory that "
             "`blomix finetune` wrote, or run that command again to finish it"
         )
+    if not isinstance(summary, dict):
+        raise InputError(f"{path} is damaged: expected an object, found {type(summary).__name__}")
     return summary
 
 

@@ -77,6 +77,9 @@ class Follower:
     def write_json(self, name: str, value: Any) -> None:
         pass
 
+    def write_bytes(self, name: str, data: bytes) -> None:
+        pass
+
     def write_lines(self, name: str, values: Iterable[Any]) -> None:
         pass
 

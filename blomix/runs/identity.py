@@ -61,8 +61,8 @@ def compare(directory: Path, config: Mapping, digests: Mapping) -> None:
         old_config = tomllib.loads(files.read_text(directory / CONFIG))
         old_digests = json.loads(files.read_text(directory / DIGESTS))
         changes = {
-            "config": _differences(old_config, tomllib.loads(to_toml(config))),
-            "data": _differences(old_digests, files.plain(digests)),
+            "another config": _differences(old_config, tomllib.loads(to_toml(config))),
+            "other data or weights": _differences(old_digests, files.plain(digests)),
         }
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
@@ -74,7 +74,7 @@ def compare(directory: Path, config: Mapping, digests: Mapping) -> None:
             lines[_SHOWN:] = [f"... and {len(lines) - _SHOWN} more"]
         if lines:
             raise InputError(
-                f"{directory} was begun with another {what}; repeat that one, "
+                f"{directory} was begun with {what}; repeat that run, "
                 "or choose another --run-dir:\n  " + "\n  ".join(lines)
             )
 

@@ -223,6 +223,11 @@ class Run:
         with files.storage(self.path / name, "write"):
             files.write_json(self.path / name, value)
 
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write the file `name` of the run directory, all of it or nothing."""
+        with files.storage(self.path / name, "write"):
+            files.write_bytes(self.path / name, data)
+
     def write_lines(self, name: str, values: Iterable[Any]) -> None:
         """Write `values` as JSON lines, all of them or nothing."""
         with files.storage(self.path / name, "write"):

@@ -1,8 +1,8 @@
 """SIGTERM and Ctrl-C ask a run to save and leave; asked twice, it leaves at once."""
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 
@@ -35,7 +35,9 @@ class Signals:
         if self.code is not None:
             os._exit(code)  # saves are atomic: leaving in the middle of one loses only that one
         self.code = code
-        print("\nstopping: saving first (once more: stop at once)", file=sys.stderr, flush=True)
+        # Not print: the signal may have come in the middle of another one, which forbids a second.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopping: saving first (once more: stop at once)\n")
 
     def close(self) -> None:
         for number, handler in self._previous.items():

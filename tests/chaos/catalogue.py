@@ -5,9 +5,10 @@ an `InputError` that reaches the user, which the command line turns into its mes
 2; one that blomix catches itself and goes on (exit code 0); or no error. Exits with 1 if a case
 fails: by a traceback, a wrong message, or none where one is due.
 
-BLOMIX_FUZZ=2000 fuzzes each entry with that many examples a test.
+`--examples 1200` fuzzes with that many examples a test, more than 10,000 together.
 """
 
+import argparse
 import contextlib
 import html
 import os
@@ -23,6 +24,7 @@ BY_HAND = {
     "data files": ["tests/data/test_hostile.py"],
     "encoder directories": ["tests/encoders/test_bad_input.py"],
     "run directories and checkpoints": ["tests/runs/test_hostile.py"],
+    "finished runs": ["tests/cli/test_hostile_runs.py"],
 }
 FUZZED = {
     "flags": ["tests/cli/test_any_flags.py::test_flags"],
@@ -32,8 +34,11 @@ FUZZED = {
     "run directories and checkpoints": [
         "tests/runs/test_hostile.py::test_any_bytes_in_any_file_give_the_true_state_or_one_message"
     ],
+    "finished runs": [
+        "tests/cli/test_hostile_runs.py::test_any_value_anywhere_is_read_or_one_message"
+    ],
 }
-NO_CASES = "not names_are_unique and not memory_is_bounded and not any_bytes"
+NO_CASES = "not names_are_unique and not memory_is_bounded and not any_bytes and not any_value"
 
 
 class Notes:
@@ -117,6 +122,9 @@ def case_row(entry: str, name: str, message: str, code: int, passed: bool) -> st
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=150, help="fuzzed examples a test")
+    os.environ["BLOMIX_FUZZ"] = str(parser.parse_args().examples)
     os.chdir(ROOT)
     by_hand = {entry: run(paths, NO_CASES) for entry, paths in BY_HAND.items()}
     fuzzed = {entry: run(paths) for entry, paths in FUZZED.items()}

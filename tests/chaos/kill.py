@@ -137,13 +137,16 @@ class Killer:
     def broken(self, most: int) -> dict:
         """The outcome of a run that was killed at most that many times, then left alone."""
         directory = self._work / "broken"
-        for _ in range(most):
+        for start in range(most):
             process = self._start(directory)
             if self._random.random() > 0.1:  # the rest before the run has even been opened
                 self._wait_for_work(process, directory)
-            time.sleep(self._random.uniform(0, self._seconds))
+            began = time.monotonic()
+            process.join(self._random.uniform(0, self._seconds))
             if process.exitcode is not None:
                 self._end(process, directory)
+                if start == 0:  # the whole work: later moments than its end find nothing to kill
+                    self._seconds = min(self._seconds, time.monotonic() - began)
                 break
             process.kill()
             process.join()

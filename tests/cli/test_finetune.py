@@ -37,6 +37,8 @@ def test_run_directory_holds_what_the_documents_say(finished):
     assert json.loads((run / "result.json").read_text()) == result
     for field in ("metric", "score", "majority_score", "metrics", "method", "recipe", "seed"):
         assert field in result
+    sources = {name: Path(source).name for name, source in result["sources"].items()}
+    assert sources == {"train": "train.csv", "validation": "validation.csv"}
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(records) == result["steps"]
     assert {record["phase"] for record in records} == {"search", "finetune"}

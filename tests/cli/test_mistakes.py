@@ -1,6 +1,7 @@
 """A user's mistake gets one line and exit code 2, and nothing is written."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,19 @@ import pytest
 
 ROWS = "text,label\ngood film,yes\nbad film,no\nfine book,yes\nawful book,no\n"
 MANY = "text,label\n" + "".join(f"good {i},{i % 2}\n" for i in range(12))
+
+
+def replace_by_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def config(at, content, flags=()):
+    return [
+        "--config",
+        at.file("settings.toml", content),
+        *(part for f in dict(flags).items() for part in f),
+    ]
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,27 @@ class At:
             path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
         return self.model(change)
+
+    def tokenizer_of(self, **changes):
+        def change(folder):
+            path = folder / "tokenizer_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+        return self.model(change)
+
+    def pipe(self):
+        os.mkfifo(self.folder / "pipe.toml")
+        return self.folder / "pipe.toml"
+
+    def sparse(self):
+        path = self.file("sparse.toml", "")
+        os.truncate(path, 2**40)
+        return path
+
+    def loop(self):
+        path = self.folder / "loop"
+        path.symlink_to(path)
+        return path
 
 
 # Case -> (arguments beside a good default, what the message says).
@@ -109,6 +144,51 @@ CASES = {
         ["--config", at.file("other.toml", "output = 'x'")],
         "output",
     ),
+    "config with a NUL byte": lambda at: (config(at, b"epochs = 1\0"), "expected TOML"),
+    "config in UTF-16": lambda at: (config(at, "epochs = 1".encode("utf-16")), "expected TOML"),
+    "config nested deeply": lambda at: (config(at, b"a = " + b"[" * 10**5), "expected TOML"),
+    "config with a huge number": lambda at: (config(at, b"seed=" + b"9" * 5000), "expected TOML"),
+    "config with a word for a number": lambda at: (config(at, b"epochs = 'x'"), "epochs"),
+    "config with a table for a number": lambda at: (config(at, b"[epochs]\na = 1"), "epochs"),
+    "config with a date for a number": lambda at: (config(at, b"epochs = 2020-01-01"), "epochs"),
+    "config that names a NUL path": lambda at: (
+        config(at, b'run-dir = "a\\u0000b"', {"--run-dir": None}),
+        "--run-dir: a NUL byte",
+    ),
+    "config is a folder": lambda at: (["--config", at.folder], "no regular file"),
+    "config is a pipe": lambda at: (["--config", at.pipe()], "no regular file"),
+    "config is a device": lambda at: (["--config", "/dev/zero"], "no regular file"),
+    "config of a terabyte": lambda at: (["--config", at.sparse()], "more than the 1000000"),
+    "model's name too long": lambda at: (["--model", "x" * 5000], "expected a directory with"),
+    "model in nobody's home": lambda at: (["--model", "~nobody-at-all/m"], "home directory"),
+    "model's config is a pipe": lambda at: (
+        ["--model", at.model(lambda folder: replace_by_pipe(folder / "config.json"))],
+        "no regular file",
+    ),
+    "model's config of a terabyte": lambda at: (
+        ["--model", at.model(lambda folder: os.truncate(folder / "config.json", 2**40))],
+        "has 1099511627776 bytes",
+    ),
+    "tokenizer is a pipe": lambda at: (
+        ["--model", at.model(lambda folder: replace_by_pipe(folder / "tokenizer.json"))],
+        "no usable tokenizer",
+    ),
+    "tokenizer without padding": lambda at: (
+        ["--model", at.tokenizer_of(pad_token=None)],
+        "pad_token",
+    ),
+    "tokenizer's length is a word": lambda at: (
+        ["--model", at.tokenizer_of(model_max_length="x")],
+        "expected a number as model_max_length",
+    ),
+    "endless epochs": lambda at: (["--epochs", "inf"], "epochs: expected a finite number"),
+    "endless search": lambda at: (["--set", "search_epochs=inf"], "expected a finite number"),
+    "rate that is no number": lambda at: (["--learning-rate", "nan"], "learning_rate"),
+    "run directory is a loop": lambda at: (
+        ["--run-dir", at.loop()],
+        "cannot open the run directory",
+    ),
+    "run directory's name too long": lambda at: (["--run-dir", "x" * 300], "too long"),
 }
 
 
@@ -129,3 +209,72 @@ def test_each_mistake_gets_one_message(name, tmp_path, tiny_model, reviews, blom
     assert "Traceback" not in err
     assert not out
     assert not run.exists()
+
+
+def taken(at):
+    return at.file("taken", "")
+
+
+# Other commands: their arguments, and what the message says.
+OTHERS = {
+    "plan for no tokens": lambda at: (
+        ("plan", at.tiny_model, "--topology", "cpu:1", "--max-length", "0"),
+        "length: expected at least 1",
+    ),
+    "plan for no folds": lambda at: (
+        ("plan", at.tiny_model, "--topology", "cpu:1", "--ensemble", "0"),
+        "ensemble: expected at least 1",
+    ),
+    "plan for a million processors": lambda at: (
+        ("plan", at.tiny_model, "--topology", "cpu:1000000"),
+        "expected at most 1024",
+    ),
+    "plan without a model": lambda at: (
+        ("plan", at.folder / "none", "--topology", "cpu:1"),
+        "none",
+    ),
+    "pilot to a taken place": lambda at: (
+        (*pilot(at), "--out", taken(at)),
+        "cannot write to",
+    ),
+    "pilot below a file": lambda at: (
+        (*pilot(at), "--out", taken(at) / "below"),
+        "cannot write to",
+    ),
+    "pilot for a score that is none": lambda at: (
+        (*pilot(at), "--target", "nan"),
+        "--target: expected a finite score",
+    ),
+    "pilot without time": lambda at: ((*pilot(at), "--budget", "0s"), "--budget"),
+    "pilot of endless epochs": lambda at: ((*pilot(at), "--epochs", "inf"), "finite"),
+    "study nested deeply": lambda at: (study(at, b"a = " + b"[" * 10**5), "expected TOML"),
+    "study with a huge number": lambda at: (study(at, b"a = " + b"9" * 5000), "expected TOML"),
+    "study that is not UTF-8": lambda at: (study(at, b"\xff"), "expected TOML"),
+    "study of something else": lambda at: (study(at, b"a = 1"), "no entry 'a'"),
+    "no study": lambda at: (("bench", at.folder, "--summarize"), "study.toml"),
+    "study that is a pipe": lambda at: (
+        (study(at, b""), replace_by_pipe(at.folder / "study.toml"))[0],
+        "no regular file",
+    ),
+    "unknown command": lambda at: (("finetunne",), "no command 'finetunne'"),
+}
+
+
+def pilot(at):
+    return "pilot", "--model", at.tiny_model, "--train", at.reviews["train"]
+
+
+def study(at, content):
+    at.file("study.toml", content)
+    return "bench", at.folder, "--model", at.tiny_model
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_mistakes_of_other_commands(name, tmp_path, tiny_model, reviews, blomix, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = OTHERS[name](At(tmp_path, tiny_model, reviews))
+    code, out, err = blomix(*arguments)
+    assert code == 2
+    assert expected in err
+    assert "Traceback" not in err
+    assert not out

@@ -1,5 +1,7 @@
 """A user's mistake, or a hostile directory, gives one clear line."""
 
+import contextlib
+import io
 import json
 import shutil
 import struct
@@ -129,6 +131,21 @@ def test_no_weights(directory):
 def test_pickle_is_refused(directory):
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
     refused(directory, "pytorch_model.bin", "convert")
+
+
+def test_code_in_a_directory_is_never_run(tiny_model, tmp_path, monkeypatch):
+    """Not even where somebody says yes: nobody is asked."""
+    folder, ran = shutil.copytree(tiny_model, tmp_path / "model"), tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w')\nfrom transformers import PreTrainedTokenizerFast as Evil\n"
+    (folder / "evil.py").write_text(code)
+    for name in ("config.json", "tokenizer_config.json"):
+        changes = {"auto_map": {"AutoTokenizer": [None, "evil.Evil"]}, "tokenizer_class": "Evil"}
+        content = json.loads((folder / name).read_text()) | changes
+        (folder / name).write_text(json.dumps(content))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    with contextlib.suppress(InputError):
+        Encoder.from_pretrained(folder).tokenizer(["good"])
+    assert not ran.exists()
 
 
 def test_truncated_weights(directory):

@@ -97,7 +97,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_costs_only_the_save_that_filled_it(opened, small_disk):
+def test_a_full_disk_costs_only_the_save_that_filled_it(opened, small_disk, caplog):
     place, _ = small_disk
     small, large = {"w": jnp.ones(1000)}, {"w": jax.random.normal(jax.random.key(0), (3, 10**6))}
     with opened(path=place / "run") as run:
@@ -108,6 +108,7 @@ def test_a_full_disk_costs_only_the_save_that_filled_it(opened, small_disk):
             run.wait()
         assert "00000002" in str(caught.value)
         assert not list(run.path.rglob(".tmp-*"))
+        assert "Traceback" not in caplog.text
         run.log({"step": 2})
     with opened(path=place / "run") as run:
         step, state = run.restore("finetune", small)

@@ -1,0 +1,22 @@
+"""Reading what should be a small text file: settings, metadata, logs."""
+
+import stat
+from pathlib import Path
+
+LARGEST = 256 * 2**20  # bytes
+
+
+def read_text(path: Path, most: int = LARGEST) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+      OSError: it is missing or cannot be read.
+      ValueError: it is no regular file (a pipe would be waited for, a device read for ever), has
+        more than `most` bytes, is not UTF-8, or the path holds a NUL byte.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no regular file")
+    if found.st_size > most:
+        raise ValueError(f"it has {found.st_size} bytes, more than the {most} that are read")
+    return path.read_text("utf-8")
