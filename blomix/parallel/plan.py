@@ -63,14 +63,14 @@ class Need:
       flops: of its matrix products, recomputation included.
       seconds: no step is faster: products at the chip's peak, or every argument read and every
         result written once at its memory's. None where there are no public figures.
-      compiled_in: seconds.
+      compiled_in: seconds; None where the compiler refused.
     """
 
     memory: dict[str, int]
     limit: int
     flops: float
     seconds: float | None
-    compiled_in: float
+    compiled_in: float | None
 
     @property
     def bytes(self) -> int:
@@ -199,7 +199,7 @@ def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
     try:
         program = compile_step(step, arguments, place, stacked)
     except jax.errors.JaxRuntimeError as error:
-        return Need({"total": bytes_wanted(error)}, limit, flops, None, float("nan"))
+        return Need({"total": bytes_wanted(error)}, limit, flops, None, None)
     memory = program.memory
     seconds = None
     if chip is not None:
