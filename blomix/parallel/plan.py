@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from blomix.data import Examples
 from blomix.encoders import Encoder
 from blomix.errors import InputError
+from blomix.parallel.cache import unwritten
 from blomix.parallel.chips import GIB, Topology
 from blomix.parallel.flops import matrix_flops
 from blomix.parallel.mesh import OnMesh, Shape
+from blomix.recipe.checks import positive
 from blomix.recipe.job import Job
 from blomix.recipe.program import compile_step, device_memory, vmapped
 from blomix.recipe.recipe import Recipe, SearchStep, mixed
@@ -48,6 +50,9 @@ class Setting:
     accumulate: int = 1
     dtype: str = "bfloat16"
     remat: bool = True
+
+    def __post_init__(self):
+        positive(self, "length", "ensemble")  # the recipe checks the rest
 
     def __str__(self) -> str:
         return f"--topology {self.topology} --mesh {self.mesh} --{'' if self.remat else 'no-'}remat"
@@ -197,7 +202,8 @@ def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
         flops *= setting.ensemble / setting.mesh.ensemble
     limit, chip = _limit(setting), setting.topology.chip
     try:
-        program = compile_step(step, arguments, place, stacked)
+        with unwritten():
+            program = compile_step(step, arguments, place, stacked)
     except jax.errors.JaxRuntimeError as error:
         return Need({"total": bytes_wanted(error)}, limit, flops, None, None)
     memory = program.memory

@@ -82,3 +82,10 @@ def test_a_mesh_larger_than_the_topology_is_refused(setting, blomix):
     )
     assert code == 2
     assert "expected at most 4 devices" in err
+
+
+@pytest.mark.parametrize("flags", [("--max-length", "0"), ("--ensemble", "0")])
+def test_sizes_that_make_no_sense_are_refused(setting, blomix, flags):
+    code, _, err = blomix("plan", setting.config, "--topology", "cpu:1", *flags)
+    assert code == 2
+    assert "expected a number above 0, found 0" in err
