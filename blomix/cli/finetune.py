@@ -65,7 +65,8 @@ class Config:
     remat: bool = False
     """Recompute each layer's activations: less memory, more time."""
     together: Literal["auto", "yes", "no"] = "auto"
-    """Advance all folds in one compiled step; auto: where that fits an accelerator's memory."""
+    """Advance all folds in one compiled step; auto: where that fits an accelerator's memory
+    or --mesh splits them."""
     mesh: str | None = None
     """Devices by axis, as in ensemble=1,data=2,model=4; one device if left out."""
     coordinator: str | None = None

@@ -1,7 +1,9 @@
 """Compiled programs that outlive a process."""
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "BLOMIX_CACHE_DIR"
@@ -26,3 +28,18 @@ def enable() -> None:
     path = folder()
     if path and (VARIABLE in os.environ or "JAX_COMPILATION_CACHE_DIR" not in os.environ):
         jax.config.update("jax_compilation_cache_dir", str(path))
+
+
+@contextmanager
+def unwritten() -> Iterator[None]:
+    """Keeps nothing of what is compiled inside: for devices that are not there, whose programs JAX
+    writes but cannot read again (it warns, and compiles anew)."""
+    import jax
+
+    name = "jax_persistent_cache_min_compile_time_secs"
+    least = getattr(jax.config, name)
+    jax.config.update(name, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(name, least)

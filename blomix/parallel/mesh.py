@@ -90,6 +90,10 @@ class OnMesh:
         return rules.LANES
 
     @property
+    def lanes(self) -> int:
+        return self.mesh.shape[rules.LANES]
+
+    @property
     def rows(self) -> int:
         return self.mesh.shape[rules.DATA] * self.mesh.shape[rules.MODEL]
 

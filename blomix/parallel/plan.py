@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from blomix.data import Examples
 from blomix.encoders import Encoder
 from blomix.errors import InputError
+from blomix.parallel.cache import unwritten
 from blomix.parallel.chips import GIB, Topology
 from blomix.parallel.flops import matrix_flops
 from blomix.parallel.mesh import OnMesh, Shape
+from blomix.recipe.checks import positive
 from blomix.recipe.job import Job
 from blomix.recipe.program import compile_step, device_memory, vmapped
 from blomix.recipe.recipe import Recipe, SearchStep, mixed
@@ -49,6 +51,9 @@ class Setting:
     dtype: str = "bfloat16"
     remat: bool = True
 
+    def __post_init__(self):
+        positive(self, "length", "ensemble")  # the recipe checks the rest
+
     def __str__(self) -> str:
         return f"--topology {self.topology} --mesh {self.mesh} --{'' if self.remat else 'no-'}remat"
 
@@ -63,14 +68,14 @@ class Need:
       flops: of its matrix products, recomputation included.
       seconds: no step is faster: products at the chip's peak, or every argument read and every
         result written once at its memory's. None where there are no public figures.
-      compiled_in: seconds.
+      compiled_in: seconds; None where the compiler refused.
     """
 
     memory: dict[str, int]
     limit: int
     flops: float
     seconds: float | None
-    compiled_in: float
+    compiled_in: float | None
 
     @property
     def bytes(self) -> int:
@@ -200,9 +205,10 @@ def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
         flops *= setting.ensemble / setting.mesh.ensemble
     limit, chip = _limit(setting), setting.topology.chip
     try:
-        program = compile_step(step, arguments, place, stacked)
+        with unwritten():
+            program = compile_step(step, arguments, place, stacked)
     except jax.errors.JaxRuntimeError as error:
-        return Need({"total": bytes_wanted(error)}, limit, flops, None, float("nan"))
+        return Need({"total": bytes_wanted(error)}, limit, flops, None, None)
     memory = program.memory
     seconds = None
     if chip is not None:

@@ -60,7 +60,8 @@ def finetune(
         run bit for bit, and returns a finished one as it is. Several processes share one directory.
       max_length: longest row in tokens; longer ones are cut.
       together: advance the folds in one compiled step (more memory, fewer dispatches); None: where
-        that step fits the device. A run that is resumed keeps to what it began with.
+        that step fits the device, or the mesh splits folds. A resumed run keeps to what it
+        began with.
       place: the devices; one by default, a mesh by `blomix.parallel.mesh.OnMesh`.
       checkpoint_every: seconds between checkpoints.
       settings: what the caller wants in config.toml beside the resolved settings.
@@ -192,17 +193,17 @@ def recorded_together(run_dir: str | Path | None) -> bool | None:
 
 
 def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:
-    """Whether the folds' step fits the device, by the compiled program."""
+    """Whether the mesh splits folds, or their step fits the device by the compiled program."""
+    if recipe.lanes == 1 or place.lanes > 1:
+        return recipe.lanes > 1
     room = room_together()
-    if recipe.lanes == 1 or not room:
-        return False
-    return first_program(next(recipe.fit(job)), True, place).bytes < room
+    return room > 0 and first_program(next(recipe.fit(job)), True, place).bytes < room
 
 
 def room_together() -> int:
     """Bytes that lanes may take to advance together.
 
-    None on a CPU: all lanes share its cores already, and the wide step takes longer to compile than
+    0 on a CPU: all lanes share its cores already, and the wide step takes longer to compile than
     its fewer dispatches save.
     """
     return 0 if jax.default_backend() == "cpu" else device_memory()

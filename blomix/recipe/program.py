@@ -28,6 +28,11 @@ class Placement(Protocol):
         ...
 
     @property
+    def lanes(self) -> int:
+        """Parts that stacked lanes are split into."""
+        ...
+
+    @property
     def rows(self) -> int:
         """Parts that the rows of a batch are split into."""
         ...
@@ -54,6 +59,7 @@ class OneDevice:
     """Everything on JAX's default device, moved there by the compiled program itself."""
 
     lane_axis = None
+    lanes = 1
     rows = 1
 
     def sharding(self, role, path, leaf, stacked):

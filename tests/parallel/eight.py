@@ -41,6 +41,7 @@ CONFIG = {
     "type_vocab_size": 2,
     "hidden_act": "gelu",
 }
+COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.-]+) .*\{$")
 COLLECTIVE = re.compile(
     r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
@@ -88,7 +89,10 @@ def joined(arguments: str) -> list[list[float]]:
 
 
 def collectives(mesh: str) -> dict[str, dict[str, list]]:
-    """[kind, shape, times] of every collective in a compiled plain and in a search step."""
+    """[computation, kind, shape, times] of every collective in a compiled plain and search step.
+
+    The layers are a loop, so that one pass over them is one computation, its body.
+    """
     encoder = Encoder.from_config(CONFIG, 2, scan_layers=True, dropout=0.0)
     loss, params, key = loss_of(encoder.model, False), encoder.params, jax.random.key(0)
     rows = jnp.zeros((16, 8), jnp.int32)
@@ -104,12 +108,14 @@ def collectives(mesh: str) -> dict[str, dict[str, list]]:
     place, found = OnMesh.of(Shape.parse(mesh)), {}
     for name, (step, state, data) in steps.items():
         text = compile_step(step, (state, params, data), place).compiled.as_text()
-        counts = Counter(
-            (kind, shape)
-            for shapes, kind in COLLECTIVE.findall(text)
-            for shape in re.findall(r"\w+\[([\d,]*)\]", shapes)
-        )
-        found[name] = [[kind, shape, times] for (kind, shape), times in counts.items()]
+        counts, computation = Counter(), ""
+        for line in text.splitlines():
+            if begins := COMPUTATION.match(line):
+                computation = begins[1]
+            for shapes, kind in COLLECTIVE.findall(line):
+                for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
+                    counts[computation, kind, shape] += 1
+        found[name] = [[*which, times] for which, times in counts.items()]
     return found
 
 

@@ -2,9 +2,14 @@
 
 import importlib
 import tomllib
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from blomix.baselines import METHODS
+from blomix.recipe import Recipe
+from blomix.recipe.program import ONE_DEVICE
 from tests.conftest import result_of
 
 SHORT = ("--batch-size", "8", "--epochs", "1", "--max-length", "16", "--json")
@@ -54,3 +59,13 @@ def test_folds_advance_together_where_they_fit(finetune, monkeypatch):
     assert again == result
     _, narrow, _ = finetune("narrow", *search)
     assert tomllib.loads((narrow / "config.toml").read_text())["resolved"]["together"] is False
+
+
+def test_a_mesh_that_splits_folds_asks_for_them_together():
+    """By itself a CPU advances them one by one, and that part of the mesh would do nothing."""
+    module = importlib.import_module("blomix.recipe.finetune")
+    split: Any = SimpleNamespace(lanes=5)
+    nothing: Any = None  # no program is compiled to decide it
+    assert module.folds_fit(nothing, Recipe(), split)
+    assert not module.folds_fit(nothing, Recipe(), ONE_DEVICE)
+    assert not module.folds_fit(nothing, METHODS["plain"](), split)

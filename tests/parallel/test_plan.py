@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from blomix.cli.plan import text
 from blomix.errors import InputError
 from blomix.parallel import plan
 from blomix.parallel.chips import CHIPS, Topology
@@ -72,20 +73,35 @@ def test_splitting_the_weights_divides_the_least_there_must_be(setting):
     assert plan.least_bytes(split) == pytest.approx(plan.least_bytes(setting) / 4)
 
 
+REFUSAL = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 24.60G of 15.75G hbm."
+
+
 def test_bytes_wanted_are_read_from_the_compiler():
-    text = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 24.60G of 15.75G hbm."
-    assert plan.bytes_wanted(RuntimeError(text)) == int(24.6 * 2**30)
+    assert plan.bytes_wanted(RuntimeError(REFUSAL)) == int(24.6 * 2**30)
     with pytest.raises(RuntimeError, match="another"):
         plan.bytes_wanted(RuntimeError("another failure"))
+
+
+def test_a_refusal_of_the_compiler_is_a_result(setting, monkeypatch):
+    def refuse(*_):
+        raise jax.errors.JaxRuntimeError(REFUSAL)
+
+    monkeypatch.setattr(plan, "compile_step", refuse)
+    monkeypatch.setattr(plan, "_limit", lambda _: CHIPS["v5e"].memory)
+    (need,) = plan.plan(setting, ("finetune",)).values()
+    record = json.loads(json.dumps(need.record(), allow_nan=False))
+    assert not record["fits"]
+    printed = text({"topology": "cpu:1", "mesh": "", "steps": {"finetune": record}})
+    assert "24.60 of 15.75 GiB (total 24.60), DOES NOT FIT" in printed
 
 
 def test_topologies():
     assert Topology.parse("v5e:4x4").size == 16
     assert Topology.parse("v6e:2x4").chip == CHIPS["v6e"]
     assert str(Topology.parse("cpu:8")) == "cpu:8"
-    for text in ("v5e", "v9:2x2", "v5e:2", "cpu:2x2", "v5e:0x1", "../x:1x1"):
+    for name in ("v5e", "v9:2x2", "v5e:2", "cpu:2x2", "v5e:0x1", "../x:1x1"):
         with pytest.raises(InputError, match="topology"):
-            Topology.parse(text)
+            Topology.parse(name)
 
 
 def test_a_mesh_larger_than_the_topology_is_refused(setting, blomix):
@@ -94,3 +110,10 @@ def test_a_mesh_larger_than_the_topology_is_refused(setting, blomix):
     )
     assert code == 2
     assert "expected at most 4 devices" in err
+
+
+@pytest.mark.parametrize("flags", [("--max-length", "0"), ("--ensemble", "0")])
+def test_sizes_that_make_no_sense_are_refused(setting, blomix, flags):
+    code, _, err = blomix("plan", setting.config, "--topology", "cpu:1", *flags)
+    assert code == 2
+    assert "expected a number above 0, found 0" in err
