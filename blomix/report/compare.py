@@ -10,13 +10,14 @@ import numpy as np
 
 from blomix import __version__
 from blomix.errors import InputError
-from blomix.report import charts, modules, resampling
+from blomix.evaluation import resampling
+from blomix.evaluation.resampling import Interval
+from blomix.report import charts, modules
 from blomix.report.page import write
 from blomix.report.reading import RunRecord
-from blomix.report.resampling import Interval
 from blomix.report.templates import environment
 from blomix.report.text import visible
-from blomix.report.verdict import LOWER_IS_BETTER, same_examples
+from blomix.report.verdict import LOWER_IS_BETTER, NAMES, same_examples
 
 _MOST = 8  # matrices that are named
 _UNSET = "not set"
@@ -103,7 +104,10 @@ def write_page(found: Comparison, runs: Sequence[RunRecord], out: str | Path) ->
             caption = f"{visible(run.path, 80)}, in per cent of each matrix' norm."
             drawn.append(charts.module_map(grid, f"change_{i}", title, caption, percent=True))
     page = environment().get_template("compare.html")
-    text = page.render(version=__version__, found=found, runs=runs, module_charts=drawn)
+    metric = NAMES.get(found.metric, found.metric)
+    text = page.render(
+        version=__version__, metric=metric, found=found, runs=runs, module_charts=drawn
+    )
     return write(text, drawn, Path(out), "compare.html")
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from blomix.errors import InputError
-from blomix.evaluation import metrics
-from blomix.report import resampling
+from blomix.evaluation import metrics, resampling
+from blomix.evaluation.resampling import Interval
 from blomix.report.reading import RunRecord
-from blomix.report.resampling import Interval
 
 PLAIN = "plain"
+_LONGER = 1.25  # times the steps of plain finetuning
 LOWER_IS_BETTER = ("mse", "ece")
 NAMES = {
     "accuracy": "accuracy",
@@ -91,6 +91,9 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
         )
     ours = next(score for score in scores if score.method == subject.method)
     headline, reasons = words(ours, metric, majority, len(labels))
+    if PLAIN in groups and subject.method != PLAIN:
+        own, plain = ([runs[i] for i in groups[m]] for m in (subject.method, PLAIN))
+        reasons += unequal_terms(own, plain)
     return Verdict(metric, majority, len(labels), tuple(scores), ours, headline, tuple(reasons))
 
 
@@ -134,6 +137,24 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
             "between seeds, which with few training examples is often the larger of the two."
         )
     return headline, reasons
+
+
+def unequal_terms(own: Sequence[RunRecord], plain: Sequence[RunRecord]) -> list[str]:
+    """What besides the method may explain a difference from plain finetuning."""
+    found = []
+    if {tuple(run.splits["train"]) for run in own} != {tuple(run.splits["train"]) for run in plain}:
+        found.append(
+            "The plain runs were trained on other examples, which alone may make a difference."
+        )
+    ours, theirs = (np.mean([run.summary["steps"] for run in runs]) for runs in (own, plain))
+    if ours > _LONGER * theirs:
+        epochs = plain[0].summary["recipe"]["epochs"] * ours / theirs
+        found.append(
+            f"This method took {ours:,.0f} steps, plain finetuning {theirs:,.0f}: part of a "
+            "difference may come from longer training. A plain run with "
+            f"--epochs {epochs:.0f} would tell."
+        )
+    return found
 
 
 def same_examples(runs: Sequence[RunRecord]) -> None:
