@@ -79,7 +79,7 @@ def module_map(found: Grid, name: str, title: str, caption: str, percent: bool) 
         if bar.solids is not None:  # thin white lines between the colours otherwise
             bar.solids.set(edgecolor="face", rasterized=False)
         bar.ax.yaxis.set_major_formatter(
-            lambda value, _: f"{100 * value:.2g}%" if percent else f"{value:.4g}"
+            lambda value, _: f"{100 * value:.3g}%" if percent else f"{value:.4g}"
         )
     cells = [
         (layer + 1, kind, found.values[i, j])
@@ -197,7 +197,9 @@ def confusion(found: predictions.Confusion) -> Chart:
             color = "#fefefe" if share[row, column] > 0.55 else "#101010"
             place = {"ha": "center", "va": "center", "fontsize": 8 if n <= 12 else 5.5}
             axes.text(column + 0.5, row + 0.5, str(count), color=color, **place)
-        axes.set_xticks(np.arange(n) + 0.5, shown, rotation=30 if n > 3 else 0)
+        axes.set_xticks(
+            np.arange(n) + 0.5, shown, rotation=30 if n > 3 and max(map(len, shown)) > 3 else 0
+        )
         axes.set_yticks(np.arange(n) + 0.5, shown)
         axes.invert_yaxis()
         axes.set(xlabel="predicted", ylabel="true label")
@@ -209,6 +211,8 @@ def confusion(found: predictions.Confusion) -> Chart:
         f"predicted {name}": found.counts[:, i].tolist() for i, name in enumerate(found.names)
     }
     caption = "Counts of scored examples; the darker, the larger the share of its true label."
+    if shown[0] != found.names[0] and shown[0] == "1":
+        caption += " No font here has the labels’ characters; the table below names the numbers."
     return Chart("confusion", "Confusion matrix", caption, figure, columns, families)
 
 
