@@ -119,8 +119,26 @@ def _finetuning(run: RunRecord) -> list[Sign]:
     if loss is None:
         return []
     return [
+        *_scored_gap(run, Ends.of(loss)),
         *settled(Ends.of(loss), "finetuning loss", "epochs"),
         *_clipping(run, search=False, limit="clip"),
+    ]
+
+
+def _scored_gap(run: RunRecord, trained: Ends) -> list[Sign]:
+    """Where no search held out a split: the loss that is trained on beside that of the score."""
+    if run.history or run.is_regression:
+        return []
+    scored = predictions.cross_entropy(run)
+    if scored <= _GAP * trained.last:
+        return []
+    return [
+        Sign(
+            "hint",
+            f"At the end of training the loss is {trained.last:.3f} on the training examples and "
+            f"{scored:.3f} on the scored ones: a gap, as with few examples.",
+            "Fewer epochs or more labels narrow it.",
+        )
     ]
 
 
