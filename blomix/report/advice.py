@@ -74,7 +74,7 @@ def split_gap(inner: Ends, outer: Ends) -> list[Sign]:
     return [
         Sign(
             "fine",
-            f"Inner and outer loss end close together ({inner.last:.3f} and {outer.last:.3f}).",
+            f"Inner and outer loss end not far apart ({inner.last:.3f} and {outer.last:.3f}).",
         )
     ]
 
@@ -169,8 +169,9 @@ def _alpha(run: RunRecord) -> list[Sign]:
         signs.append(
             Sign(
                 "warning",
-                f"Alpha stayed near 1 (the lowest mean share of the task weight is "
-                f"{found.final.min():.3f}): the anchor to the pretrained weights is all but off.",
+                f"Alpha stayed near 1 (no matrix of any fold has a mean share of the task weight "
+                f"below {found.final.min():.3f}): the anchor to the pretrained weights is all but "
+                "off.",
                 "What this run gains comes from averaging folds and from more steps, not from "
                 "learned shares. A larger outer_learning_rate or a lower alpha_init moves alpha; "
                 "whether that helps has to be measured.",

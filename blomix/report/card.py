@@ -56,7 +56,7 @@ def model_card(summary: dict[str, Any]) -> str:
         metric=_METRICS.get(summary["metric"], summary["metric"]),
         metrics=metrics,
         digests=summary["digests"],
-        recipe={markdown(k): markdown(v) for k, v in sorted(summary["recipe"].items())},
+        recipe=dict(sorted(summary["recipe"].items())),
         pooling=encoder.get("pooling", "pooler"),
         example='["a text", "its pair"]' if summary.get("pairs") else '"a text"',
         summary=summary,

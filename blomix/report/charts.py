@@ -18,7 +18,7 @@ def scores(verdict: Verdict) -> Chart:
     """A point and its interval a method."""
     names = [f"{s.method} ({len(s.seeds)} seeds)" if s.sd else s.method for s in verdict.scores]
     shown = drawable([visible(name, 40) for name in names], 26)
-    with canvas(5.6, 0.9 + 0.36 * len(names), shown) as (figure, axes, families):
+    with canvas(4.6, 0.9 + 0.36 * len(names), shown) as (figure, axes, families):
         for place, score in enumerate(verdict.scores):
             color = SERIES[0] if score is verdict.subject else MUTED
             ends = [score.score.low, score.score.high]
@@ -98,7 +98,7 @@ def alpha_over_time(found: course.Alpha) -> Chart:
         for mean in found.mean:
             axes.plot(found.steps, mean, color=SERIES[0], **_THIN)
         axes.plot(found.steps, found.mean.mean(0), color=SERIES[0], label="mean over folds")
-        axes.set_xlabel("outer step")
+        _step_axis(axes, "outer step")
         axes.set_ylabel("mean share of the task weight")
         axes.ticklabel_format(axis="y", useOffset=False)
         if len(found.mean) > 1:
@@ -154,7 +154,7 @@ def curves(
                 f"{label}, lane {i}": values[:length].tolist()
                 for i, values in enumerate(series.values, 1)
             }
-        axes.set_xlabel("outer step" if search else "step")
+        _step_axis(axes, "outer step" if search else "step")
         axes.set_ylabel(title.split(" in ")[0].lower())
         if log:
             _norm_axis(axes, np.concatenate([v for s in shown.values() for v in s.values]))
@@ -173,7 +173,7 @@ def learning_rates(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Chart:
         for color, (label, (steps, rate)) in zip(SERIES, found.items(), strict=False):
             axes.plot(steps[rate > 0], rate[rate > 0], color=color, label=label)
         _norm_axis(axes, np.concatenate([rate for _, rate in found.values()]))
-        axes.set_xlabel("step of the phase")
+        _step_axis(axes, "step of the phase")
         axes.set_ylabel("learning rate")
         axes.legend()
     rows = [
@@ -258,6 +258,11 @@ def calibration(found: predictions.Calibration) -> Chart:
         "dashed line the model is too sure of itself."
     )
     return Chart("calibration", "Calibration", caption, figure, columns, families)
+
+
+def _step_axis(axes, label: str) -> None:
+    axes.set_xlabel(label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _norm_axis(axes, values: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from blomix import __version__
 from blomix.errors import InputError
-from blomix.evaluation import resampling
+from blomix.evaluation import metrics, resampling
 from blomix.evaluation.resampling import Interval
 from blomix.report import charts, modules
 from blomix.report.page import write
@@ -144,17 +144,13 @@ def _differences(runs: Sequence[RunRecord]) -> list[Difference]:
 
 
 def _sentences(runs: Sequence[RunRecord]) -> Iterator[str]:
-    from scipy.stats import rankdata
-
     matrices, changes = _changes(runs)
     if len(matrices) < 2:
         yield "The runs have no matrices in common: their models differ."
         return
     for i in range(1, len(runs)):
         ratio = changes[i].mean() / changes[0].mean() if changes[0].any() else np.inf
-        ranks = rankdata(changes[[0, i]], axis=1)
-        varied = np.ptp(ranks, axis=1).all()
-        alike = np.corrcoef(ranks)[0, 1] if varied else 0.0
+        alike = metrics.correlation(metrics.ranks(changes[0]), metrics.ranks(changes[i]))
         yield (
             f"run {i + 1} changed its matrices {ratio:.2f} times as much as run 1 on average; "
             f"rank correlation of the two maps {alike:.2f}."
