@@ -154,8 +154,8 @@ def _clipping(run: RunRecord, search: bool, limit: str) -> list[Sign]:
         Sign(
             "hint",
             f"{share:.0%} of the {'search' if search else 'finetuning'} steps had a gradient "
-            f"larger than {limit} = {largest:g} and were shortened.",
-            f"The step length is then set by {limit} as much as by the learning rate.",
+            f"larger than {limit} = {largest:g}, which was scaled down to it.",
+            "Under Adam that evens out how much each batch counts; it hardly shortens the steps.",
         )
     ]
 

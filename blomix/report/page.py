@@ -154,7 +154,7 @@ def _by_layer(run: RunRecord) -> list[dict[str, Any]]:
     """The matrices that have profiles, in the order of the layers."""
     profiles = modules.profiles(run)
     layers: dict[str, list] = {}
-    for matrix in run.matrices:
+    for matrix in modules.in_order(run.matrices):
         if matrix["path"] in profiles:
             outside = matrix["layer"] is None
             layer = "Outside the layers" if outside else f"Layer {matrix['layer'] + 1}"
