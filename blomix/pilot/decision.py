@@ -85,8 +85,9 @@ def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
     winner, reasons = _winner(learned, gains)
     reasons += [
         f"Too few splits of {NAMES[m]} fitted the budget to judge it; a larger one gives more."
-        for m in methods
-        if over_majority[m].splits < 2
+        for m in METHODS
+        if any(cell.method == m for cell in cells)
+        and (m not in over_majority or over_majority[m].splits < 2)
     ]
     mean = float(np.mean([cell.score for cell in at_full if cell.method == winner]))
     reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")

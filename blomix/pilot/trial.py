@@ -99,10 +99,13 @@ def run_trial(
 def plan(methods: tuple[str, ...], splits: int) -> Iterator[Task]:
     """The order of work: what a decision needs most comes first.
 
-    Two small models of each method (the first compiles, the second tells its pace), two splits with
-    all the labels, then the sizes between for the learning curve, then more splits.
+    Method by method two small models (the first compiles, the second tells its pace) and two splits
+    with all the labels, so that the cheap ones are judged in a budget too small for the others;
+    then, all methods abreast, the sizes between for the learning curve, then more splits.
     """
-    order = [(split, size) for size in (SIZES[0], SIZES[-1], *SIZES[1:-1]) for split in (0, 1)]
+    first = [(split, size) for size in (SIZES[0], SIZES[-1]) for split in (0, 1) if split < splits]
+    yield from (Task(method, split, size) for method in methods for split, size in first)
+    order = [(split, size) for size in SIZES[1:-1] for split in (0, 1)]
     order += [(split, size) for split in range(2, splits) for size in (SIZES[-1], *SIZES[:-1])]
     for split, size in order:
         if split < splits:

@@ -71,6 +71,8 @@ def test_a_method_with_one_split_is_not_judged():
     found = decide([c for c in cells() if c.method != "blomix" or c.split == 0])
     assert (found.kind, found.method) == (SIMPLER, "probe")
     assert any("Too few splits of blomix" in reason for reason in found.reasons)
+    small = decide([c for c in cells() if c.method != "blomix" or c.n < 200])
+    assert any("Too few splits of blomix" in reason for reason in small.reasons)
 
 
 def test_a_target_within_reach_says_how_many_labels():

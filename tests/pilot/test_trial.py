@@ -43,6 +43,13 @@ def test_two_splits_with_all_labels_come_before_the_rest():
     assert len(order) == len(set(order)) == 9
 
 
+def test_a_small_budget_judges_the_cheap_methods_before_the_costly_one_starts(clock):
+    cells = run_trial(None, examples(), METHODS, 45.0, clock=clock)
+    full = [(cell.method, cell.split) for cell in cells if cell.n == 120]
+    assert full[:4] == [("probe", 0), ("probe", 1), ("plain", 0), ("plain", 1)]
+    assert sum(cell.method == "blomix" for cell in cells) == 1
+
+
 def test_a_budget_is_not_overrun_but_by_the_first_model_of_a_method(clock):
     cells = run_trial(None, examples(), METHODS, 400.0, clock=clock)
     assert clock() <= 400
