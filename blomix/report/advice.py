@@ -126,8 +126,8 @@ def _finetuning(run: RunRecord) -> list[Sign]:
 
 
 def _scored_gap(run: RunRecord, trained: Ends) -> list[Sign]:
-    """Where no search held out a split: the loss that is trained on beside that of the score."""
-    if run.history or run.is_regression:
+    """The loss on the examples that are trained on at the end, beside that on the scored ones."""
+    if run.is_regression:
         return []
     scored = predictions.cross_entropy(run)
     if scored <= _GAP * trained.last:

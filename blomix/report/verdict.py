@@ -91,7 +91,7 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
         )
     ours = next(score for score in scores if score.method == subject.method)
     headline, reasons = words(ours, metric, majority, len(labels))
-    if PLAIN in groups and subject.method != PLAIN:
+    if ours.over_plain is not None and ours.over_majority.above_zero:
         own, plain = ([runs[i] for i in groups[m]] for m in (subject.method, PLAIN))
         reasons += unequal_terms(own, plain)
     return Verdict(metric, majority, len(labels), tuple(scores), ours, headline, tuple(reasons))
@@ -107,7 +107,10 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
     ]
     if not gain.above_zero:
         headline = "Not shown to be better than ignoring the text"
-        reasons.append("Do not use this model: it has not been shown to have learned the task.")
+        reasons.append(
+            "Do not use this model: it has not been shown to have learned the task. blomix pilot "
+            "tells whether more labels are likely to help."
+        )
         return headline, reasons
     plain = ours.over_plain
     if plain is None:

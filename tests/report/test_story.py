@@ -94,7 +94,7 @@ def test_a_gap_is_a_hint_and_no_gap_is_fine():
     assert (gap.kind, fine.kind) == ("hint", "fine")
 
 
-def test_a_plain_run_is_judged_by_the_loss_on_the_scored_examples(tmp_path):
+def test_a_loss_far_above_that_of_training_on_the_scored_examples_is_told(tmp_path):
     run = RunRecord.load(write_run(tmp_path / "a", "plain"))
     scored = predictions.cross_entropy(run)
     chosen = np.take_along_axis(run.probabilities, run.labels[:, None], axis=1)
