@@ -16,7 +16,10 @@ _THIN = {"linewidth": 0.8, "alpha": 0.35}
 
 def scores(verdict: Verdict) -> Chart:
     """A point and its interval a method."""
-    names = [f"{s.method} ({len(s.seeds)} seeds)" if s.sd else s.method for s in verdict.scores]
+    count = {
+        s.method: f" ({len(s.seeds)} seeds)" if s.sd is not None else "" for s in verdict.scores
+    }
+    names = [f"{method}{seeds}" for method, seeds in count.items()]
     shown = drawable([visible(name, 40) for name in names], 26)
     with canvas(4.6, 0.9 + 0.36 * len(names), shown) as (figure, axes, families):
         for place, score in enumerate(verdict.scores):

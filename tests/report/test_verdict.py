@@ -55,6 +55,7 @@ def test_several_seeds_become_one_method_with_a_spread(tmp_path):
     assert [score.method for score in found.scores] == ["plain", "blomix"]
     assert found.subject.seeds == (0, 1, 2)
     assert found.subject.sd > 0
+    assert "the mean of 3 seeds" in found.reasons[0]
     scores = [run.summary["score"] for run in runs[3:]]
     assert found.subject.score.value == pytest.approx(sum(scores) / 3)
 
