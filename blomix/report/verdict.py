@@ -104,7 +104,8 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
     seeds = f", the mean of {len(ours.seeds)} seeds," if len(ours.seeds) > 1 else ""
     reasons = [
         f"{name[0].upper()}{name[1:]} {score.value:.3f}{seeds} on {n:,} scored examples "
-        f"(95% interval {score.low:.3f} to {score.high:.3f}); ignoring the text gives {majority:.3f}."
+        f"(95% interval {score.low:.3f} to {score.high:.3f}); ignoring the text gives "
+        f"{majority:.3f}."
     ]
     if not gain.above_zero:
         headline = "Not shown to be better than ignoring the text"
