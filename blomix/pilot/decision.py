@@ -83,11 +83,9 @@ def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
     if not learned:
         return _too_small(full, over_majority, gains)
     winner, reasons = _winner(learned, gains)
+    tried = {cell.method for cell in cells}
     reasons += [
-        f"Too few splits of {NAMES[m]} fitted the budget to judge it; a larger one gives more."
-        for m in METHODS
-        if any(cell.method == m for cell in cells)
-        and (m not in over_majority or over_majority[m].splits < 2)
+        _unjudged(m, over_majority.get(m)) for m in METHODS if m in tried and m not in learned
     ]
     mean = float(np.mean([cell.score for cell in at_full if cell.method == winner]))
     reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")
@@ -164,6 +162,20 @@ def _winner(learned: Sequence[str], gains: Sequence[Gain]) -> tuple[str, list[st
                 f"{words}: no gain shown; one of up to {found.gain.high:.3f} is not excluded."
             )
     return winner, reasons
+
+
+def _unjudged(method: str, found: Gain | None) -> str:
+    """Why a method that was tried had no part in the choice."""
+    if found is None or found.splits < 2:
+        return (
+            f"Too few splits of {NAMES[method]} fitted the budget to judge it; "
+            "a larger one gives more."
+        )
+    return (
+        f"Over ignoring the text {NAMES[method]} gains {found.gain.value:+.3f} (95% interval "
+        f"{found.gain.low:+.3f} to {found.gain.high:+.3f}, {found.splits} splits), which shows "
+        "nothing; a larger budget gives more splits."
+    )
 
 
 def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:

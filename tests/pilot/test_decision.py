@@ -75,6 +75,13 @@ def test_a_method_with_one_split_is_not_judged():
     assert any("Too few splits of blomix" in reason for reason in small.reasons)
 
 
+def test_a_method_that_two_splits_leave_open_is_told_of():
+    made = cells(LAW | {"plain": (0.9, 1.0)}, noise=0.1)
+    found = decide([c for c in made if c.method != "plain" or c.split < 2])
+    assert found.method == "probe"
+    assert any("plain finetuning gains" in reason for reason in found.reasons)
+
+
 def test_a_target_within_reach_says_how_many_labels():
     found = decide(cells(LAW | {"blomix": (0.9, 1.0)}, noise=0.004), target=0.86)
     assert found.kind == COLLECT
