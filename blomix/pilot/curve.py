@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blomix.report.resampling import LEVEL, Interval
+from blomix.evaluation.resampling import LEVEL, Interval
 
 EXPONENTS = (0.25, 1.0)
 DRAWS = 500

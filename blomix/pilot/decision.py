@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blomix.evaluation.resampling import LEVEL, Interval
 from blomix.pilot.curve import Curve, fit
-from blomix.report.resampling import LEVEL, Interval
 
 GO, COLLECT, SIMPLER = "go", "collect", "simpler"
 # From the simplest; a method has to earn its place against every one before it.
@@ -83,6 +83,10 @@ def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
     if not learned:
         return _too_small(full, over_majority, gains)
     winner, reasons = _winner(learned, gains)
+    tried = {cell.method for cell in cells}
+    reasons += [
+        _unjudged(m, over_majority.get(m)) for m in METHODS if m in tried and m not in learned
+    ]
     mean = float(np.mean([cell.score for cell in at_full if cell.method == winner]))
     reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")
     curve = learning_curve(cells, winner)
@@ -151,8 +155,6 @@ def _winner(learned: Sequence[str], gains: Sequence[Gain]) -> tuple[str, list[st
         if found.shown:
             reasons.append(f"{words}: a gain.")
             winner = method
-        elif found.splits < 2:
-            reasons.append(f"{words}: one split shows nothing; a larger budget gives more.")
         elif found.gain.high < WORTHWHILE:
             reasons.append(f"{words}: no gain worth having.")
         else:
@@ -162,29 +164,46 @@ def _winner(learned: Sequence[str], gains: Sequence[Gain]) -> tuple[str, list[st
     return winner, reasons
 
 
+def _unjudged(method: str, found: Gain | None) -> str:
+    """Why a method that was tried had no part in the choice."""
+    if found is None or found.splits < 2:
+        return (
+            f"Too few splits of {NAMES[method]} fitted the budget to judge it; "
+            "a larger one gives more."
+        )
+    return (
+        f"Over ignoring the text {NAMES[method]} gains {found.gain.value:+.3f} (95% interval "
+        f"{found.gain.low:+.3f} to {found.gain.high:+.3f}, {found.splits} splits), which shows "
+        "nothing; a larger budget gives more splits."
+    )
+
+
 def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
     """Labels until the best method's gain would stand clear of its own scatter.
 
     The reach of an interval falls as 1 / sqrt(n): n (reach / gain)^2, with the gain drawn from its
     own uncertainty. A lower bound in spirit, for more labels also raise the gain.
     """
-    top = max(over.values(), key=lambda found: found.gain.value)
+    top = max(over.values(), key=lambda found: (found.splits > 1, found.gain.value))
     reach = top.gain.high - top.gain.value
+    interval = f"95% interval {top.gain.low:+.3f} to {top.gain.high:+.3f}"
     reasons = [
         f"With {full:,} training labels no method was shown to be better than ignoring the text; "
-        f"the best, {NAMES[top.method]}, is {top.gain.value:+.3f} from it (95% interval "
-        f"{top.gain.low:+.3f} to {top.gain.high:+.3f}).",
+        f"the best, {NAMES[top.method]}, is {top.gain.value:+.3f} from it "
+        f"({interval if math.isfinite(reach) else 'no interval from one split'}).",
         "A model chosen from these scores would be chosen by chance.",
     ]
+    headline = "Collect more labels, or give the trial a larger budget"
     if math.isfinite(reach):
         draws = np.random.default_rng(0).normal(top.gain.value, reach / 2, 2000)
         with np.errstate(divide="ignore"):
             needed = np.where(draws > 0, full * (reach / draws) ** 2, np.inf)
         low, value, high = np.quantile(needed, [0.025, 0.5, 0.975], method="inverted_cdf")
         labels = Interval(*(max(2.0 * full, float(x)) for x in (value, low, high)))
+        headline = f"Collect more labels: {_count(labels)}"
     else:
+        reasons.append("The budget held one split, which shows nothing.")
         labels = Interval(2.0 * full, 2.0 * full, math.inf)
-    headline = f"Collect more labels: {_count(labels)}"
     return Decision(COLLECT, top.method, headline, tuple(reasons), labels, tuple(gains))
 
 

@@ -99,13 +99,19 @@ def run_trial(
 def plan(methods: tuple[str, ...], splits: int) -> Iterator[Task]:
     """The order of work: what a decision needs most comes first.
 
-    Two small models of each method (the first compiles, the second tells its pace), two splits with
-    all the labels, then the sizes between for the learning curve, then more splits.
+    Method by method two small models (the first compiles, the second tells its pace) and three
+    splits with all the labels, the fewest whose interval says something, so that the cheap ones are
+    judged in a budget too small for the others. Then, all methods abreast, the sizes between for
+    the learning curve, then more splits.
     """
-    order = [(split, size) for size in (SIZES[0], SIZES[-1], *SIZES[1:-1]) for split in (0, 1)]
-    order += [(split, size) for split in range(2, splits) for size in (SIZES[-1], *SIZES[:-1])]
-    for split, size in order:
-        if split < splits:
+    small, full, between = SIZES[0], SIZES[-1], SIZES[1:-1]
+    first = [(0, small), (1, small), (0, full), (1, full), (2, full)]
+    later = [(split, size) for size in between for split in (0, 1)]
+    later += [(split, size) for split in range(2, splits) for size in (full, small, *between)]
+    for method in methods:
+        yield from (Task(method, split, size) for split, size in first if split < splits)
+    for split, size in later:
+        if split < splits and (split, size) not in first:
             yield from (Task(method, split, size) for method in methods)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from blomix.data import Examples, digest_of, encode, examples_of, holdout
 from blomix.errors import InputError
-from blomix.evaluation import metrics
+from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
 from blomix.recipe.drive import drive
 from blomix.recipe.job import Job, predict_logits
@@ -279,10 +279,12 @@ def score(
     logits = predict_logits(job.encoder, fitted.params, arrays)
     scores = metrics.evaluate(validation.metric, validation.targets, logits)
     majority = metrics.majority(validation.metric, job.train.targets, validation.targets)
+    spread = resampling.spread(validation.metric, validation.targets, logits)
     scored = {
         "score": scores.pop("score"),
         "majority_score": majority,
         "metrics": scores,
+        "intervals": {name: [found.low, found.high] for name, found in spread.items()},
         "validation_size": len(validation),
         # Paths, or hub ids with the commits they were resolved to.
         "sources": {"train": job.train.source, "validation": validation.source},
@@ -290,6 +292,7 @@ def score(
             "train": digest_of(job.train.digests),
             "validation": digest_of(validation.digests),
         },
+        "pairs": validation.pairs is not None,
         "facts": fitted.facts,
     }
     return Result(job.encoder, fitted.params, summary | scored), logits

@@ -74,7 +74,7 @@ def split_gap(inner: Ends, outer: Ends) -> list[Sign]:
     return [
         Sign(
             "fine",
-            f"Inner and outer loss end close together ({inner.last:.3f} and {outer.last:.3f}).",
+            f"Inner and outer loss end not far apart ({inner.last:.3f} and {outer.last:.3f}).",
         )
     ]
 
@@ -119,8 +119,26 @@ def _finetuning(run: RunRecord) -> list[Sign]:
     if loss is None:
         return []
     return [
+        *_scored_gap(run, Ends.of(loss)),
         *settled(Ends.of(loss), "finetuning loss", "epochs"),
         *_clipping(run, search=False, limit="clip"),
+    ]
+
+
+def _scored_gap(run: RunRecord, trained: Ends) -> list[Sign]:
+    """The loss on the examples that are trained on at the end, beside that on the scored ones."""
+    if run.is_regression:
+        return []
+    scored = predictions.cross_entropy(run)
+    if scored <= _GAP * trained.last:
+        return []
+    return [
+        Sign(
+            "hint",
+            f"At the end of training the loss is {trained.last:.3f} on the training examples and "
+            f"{scored:.3f} on the scored ones: a gap, as with few examples.",
+            "Fewer epochs or more labels narrow it.",
+        )
     ]
 
 
@@ -136,8 +154,8 @@ def _clipping(run: RunRecord, search: bool, limit: str) -> list[Sign]:
         Sign(
             "hint",
             f"{share:.0%} of the {'search' if search else 'finetuning'} steps had a gradient "
-            f"larger than {limit} = {largest:g} and were shortened.",
-            f"The step length is then set by {limit} as much as by the learning rate.",
+            f"larger than {limit} = {largest:g}, which was scaled down to it.",
+            "Under Adam that evens out how much each batch counts; it hardly shortens the steps.",
         )
     ]
 
@@ -151,8 +169,9 @@ def _alpha(run: RunRecord) -> list[Sign]:
         signs.append(
             Sign(
                 "warning",
-                f"Alpha stayed near 1 (the lowest mean share of the task weight is "
-                f"{found.final.min():.3f}): the anchor to the pretrained weights is all but off.",
+                f"Alpha stayed near 1 (no matrix of any fold has a mean share of the task weight "
+                f"below {found.final.min():.3f}): the anchor to the pretrained weights is all but "
+                "off.",
                 "What this run gains comes from averaging folds and from more steps, not from "
                 "learned shares. A larger outer_learning_rate or a lower alpha_init moves alpha; "
                 "whether that helps has to be measured.",

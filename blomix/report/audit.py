@@ -1,7 +1,7 @@
 """The audit section: all that the run can be judged by and repeated from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "Training examples": f"{summary['train_size']:,}",
         "Scored examples": f"{summary['validation_size']:,}",
         "Base model": base_model(summary),
-        "Encoder": json.dumps(summary["model"], ensure_ascii=False),
+        "Encoder": ", ".join(_flat(summary["model"])),
         "Method": summary["method"],
         "Seed": str(summary["seed"]),
         "Begun": begun,
@@ -73,6 +73,14 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "XLA flags": environment.get("xla_flags") or "none",
         "Run directory": str(run.path),
     }
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        elif value is not None:
+            yield f"{prefix}{name} {json.dumps(value, ensure_ascii=False)}"
 
 
 def _splits(run: RunRecord, columns: Sequence[str]):

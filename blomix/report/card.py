@@ -28,14 +28,19 @@ def model_card(summary: dict[str, Any]) -> str:
     encoder = summary["model"]
     labels = summary["labels"]
     sentence = encoder.get("pooling", "pooler") != "pooler"
-    metrics = {
-        _METRICS[name]: value for name, value in summary["metrics"].items() if name in _METRICS
-    }
+    intervals = summary.get("intervals", {})
+    metrics = [
+        (_METRICS[name], value, intervals.get(name))
+        for name, value in summary["metrics"].items()
+        if name in _METRICS
+    ]
     front = {
         "license": "unknown",
         "library_name": "sentence-transformers" if sentence else "transformers",
         "pipeline_tag": "text-classification",
         "tags": ["blomix", "text-regression" if not labels else "text-classification"],
+        # Only what came from the hub has a commit there; a folder may be named like a hub id.
+        **({"base_model": encoder["source"]} if encoder.get("commit") else {}),
         "metrics": [_HUB_METRICS.get(summary["metric"], summary["metric"])],
         "model-index": [_index(summary)],
     }
@@ -51,8 +56,9 @@ def model_card(summary: dict[str, Any]) -> str:
         metric=_METRICS.get(summary["metric"], summary["metric"]),
         metrics=metrics,
         digests=summary["digests"],
-        recipe={markdown(k): markdown(v) for k, v in sorted(summary["recipe"].items())},
-        sentence=sentence,
+        recipe=dict(sorted(summary["recipe"].items())),
+        pooling=encoder.get("pooling", "pooler"),
+        example='["a text", "its pair"]' if summary.get("pairs") else '"a text"',
         summary=summary,
     )
 

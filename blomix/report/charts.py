@@ -16,9 +16,12 @@ _THIN = {"linewidth": 0.8, "alpha": 0.35}
 
 def scores(verdict: Verdict) -> Chart:
     """A point and its interval a method."""
-    names = [f"{s.method} ({len(s.seeds)} seeds)" if s.sd else s.method for s in verdict.scores]
+    count = {
+        s.method: f" ({len(s.seeds)} seeds)" if s.sd is not None else "" for s in verdict.scores
+    }
+    names = [f"{method}{seeds}" for method, seeds in count.items()]
     shown = drawable([visible(name, 40) for name in names], 26)
-    with canvas(5.6, 0.9 + 0.36 * len(names), shown) as (figure, axes, families):
+    with canvas(4.6, 0.9 + 0.36 * len(names), shown) as (figure, axes, families):
         for place, score in enumerate(verdict.scores):
             color = SERIES[0] if score is verdict.subject else MUTED
             ends = [score.score.low, score.score.high]
@@ -79,7 +82,7 @@ def module_map(found: Grid, name: str, title: str, caption: str, percent: bool) 
         if bar.solids is not None:  # thin white lines between the colours otherwise
             bar.solids.set(edgecolor="face", rasterized=False)
         bar.ax.yaxis.set_major_formatter(
-            lambda value, _: f"{100 * value:.2g}%" if percent else f"{value:.4g}"
+            lambda value, _: f"{100 * value:.3g}%" if percent else f"{value:.4g}"
         )
     cells = [
         (layer + 1, kind, found.values[i, j])
@@ -98,7 +101,7 @@ def alpha_over_time(found: course.Alpha) -> Chart:
         for mean in found.mean:
             axes.plot(found.steps, mean, color=SERIES[0], **_THIN)
         axes.plot(found.steps, found.mean.mean(0), color=SERIES[0], label="mean over folds")
-        axes.set_xlabel("outer step")
+        _step_axis(axes, "outer step")
         axes.set_ylabel("mean share of the task weight")
         axes.ticklabel_format(axis="y", useOffset=False)
         if len(found.mean) > 1:
@@ -154,7 +157,7 @@ def curves(
                 f"{label}, lane {i}": values[:length].tolist()
                 for i, values in enumerate(series.values, 1)
             }
-        axes.set_xlabel("outer step" if search else "step")
+        _step_axis(axes, "outer step" if search else "step")
         axes.set_ylabel(title.split(" in ")[0].lower())
         if log:
             _norm_axis(axes, np.concatenate([v for s in shown.values() for v in s.values]))
@@ -173,7 +176,7 @@ def learning_rates(found: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Chart:
         for color, (label, (steps, rate)) in zip(SERIES, found.items(), strict=False):
             axes.plot(steps[rate > 0], rate[rate > 0], color=color, label=label)
         _norm_axis(axes, np.concatenate([rate for _, rate in found.values()]))
-        axes.set_xlabel("step of the phase")
+        _step_axis(axes, "step of the phase")
         axes.set_ylabel("learning rate")
         axes.legend()
     rows = [
@@ -197,7 +200,9 @@ def confusion(found: predictions.Confusion) -> Chart:
             color = "#fefefe" if share[row, column] > 0.55 else "#101010"
             place = {"ha": "center", "va": "center", "fontsize": 8 if n <= 12 else 5.5}
             axes.text(column + 0.5, row + 0.5, str(count), color=color, **place)
-        axes.set_xticks(np.arange(n) + 0.5, shown, rotation=30 if n > 3 else 0)
+        axes.set_xticks(
+            np.arange(n) + 0.5, shown, rotation=30 if n > 3 and max(map(len, shown)) > 3 else 0
+        )
         axes.set_yticks(np.arange(n) + 0.5, shown)
         axes.invert_yaxis()
         axes.set(xlabel="predicted", ylabel="true label")
@@ -209,6 +214,8 @@ def confusion(found: predictions.Confusion) -> Chart:
         f"predicted {name}": found.counts[:, i].tolist() for i, name in enumerate(found.names)
     }
     caption = "Counts of scored examples; the darker, the larger the share of its true label."
+    if shown[0] != found.names[0] and shown[0] == "1":
+        caption += " No font here has the labels’ characters; the table below names the numbers."
     return Chart("confusion", "Confusion matrix", caption, figure, columns, families)
 
 
@@ -254,6 +261,11 @@ def calibration(found: predictions.Calibration) -> Chart:
         "dashed line the model is too sure of itself."
     )
     return Chart("calibration", "Calibration", caption, figure, columns, families)
+
+
+def _step_axis(axes, label: str) -> None:
+    axes.set_xlabel(label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _norm_axis(axes, values: np.ndarray) -> None:

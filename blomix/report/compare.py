@@ -10,13 +10,14 @@ import numpy as np
 
 from blomix import __version__
 from blomix.errors import InputError
-from blomix.report import charts, modules, resampling
+from blomix.evaluation import metrics, resampling
+from blomix.evaluation.resampling import Interval
+from blomix.report import charts, modules
 from blomix.report.page import write
 from blomix.report.reading import RunRecord
-from blomix.report.resampling import Interval
 from blomix.report.templates import environment
 from blomix.report.text import visible
-from blomix.report.verdict import LOWER_IS_BETTER, same_examples
+from blomix.report.verdict import LOWER_IS_BETTER, NAMES, same_examples
 
 _MOST = 8  # matrices that are named
 _UNSET = "not set"
@@ -103,7 +104,10 @@ def write_page(found: Comparison, runs: Sequence[RunRecord], out: str | Path) ->
             caption = f"{visible(run.path, 80)}, in per cent of each matrix' norm."
             drawn.append(charts.module_map(grid, f"change_{i}", title, caption, percent=True))
     page = environment().get_template("compare.html")
-    text = page.render(version=__version__, found=found, runs=runs, module_charts=drawn)
+    metric = NAMES.get(found.metric, found.metric)
+    text = page.render(
+        version=__version__, metric=metric, found=found, runs=runs, module_charts=drawn
+    )
     return write(text, drawn, Path(out), "compare.html")
 
 
@@ -140,17 +144,13 @@ def _differences(runs: Sequence[RunRecord]) -> list[Difference]:
 
 
 def _sentences(runs: Sequence[RunRecord]) -> Iterator[str]:
-    from scipy.stats import rankdata
-
     matrices, changes = _changes(runs)
     if len(matrices) < 2:
         yield "The runs have no matrices in common: their models differ."
         return
     for i in range(1, len(runs)):
         ratio = changes[i].mean() / changes[0].mean() if changes[0].any() else np.inf
-        ranks = rankdata(changes[[0, i]], axis=1)
-        varied = np.ptp(ranks, axis=1).all()
-        alike = np.corrcoef(ranks)[0, 1] if varied else 0.0
+        alike = metrics.correlation(metrics.ranks(changes[0]), metrics.ranks(changes[i]))
         yield (
             f"run {i + 1} changed its matrices {ratio:.2f} times as much as run 1 on average; "
             f"rank correlation of the two maps {alike:.2f}."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blomix.evaluation import metrics
 from blomix.report.reading import SEARCH, RunRecord
 
 if TYPE_CHECKING:
@@ -102,18 +103,16 @@ def alpha(run: RunRecord) -> Alpha | None:
 
 def agreement(found: Alpha) -> Agreement | None:
     """None with one fold or one matrix, where there is nothing to agree on."""
-    from scipy.stats import rankdata
-
     folds, matrices = found.final.shape
     if folds < 2 or matrices < 2:
         return None
-    ranks = rankdata(found.final, axis=1)
+    ranks = [metrics.ranks(shares) for shares in found.final]
     few = min(_FEW, matrices)
     lowest = [set(np.argsort(shares, kind="stable")[:few].tolist()) for shares in found.final]
     pairs = list(combinations(range(folds), 2))
     return Agreement(
         folds=folds,
-        correlation=float(np.mean([_correlation(ranks[i], ranks[j]) for i, j in pairs])),
+        correlation=float(np.mean([metrics.correlation(ranks[i], ranks[j]) for i, j in pairs])),
         few=few,
         common=float(np.mean([len(lowest[i] & lowest[j]) for i, j in pairs])),
     )
@@ -144,10 +143,6 @@ def _curve(rate: "Rate", steps: int) -> tuple[np.ndarray, np.ndarray]:
 
     counts = np.arange(steps)
     return counts + 1, np.asarray(rate_at(counts, *rate))
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else 0.0
 
 
 def _first_step(phase: str) -> int:

@@ -130,6 +130,8 @@ def _fonts(text: str) -> dict[str, str]:
     installed fonts do."""
     fonts = {"DejaVu Sans": str(font_manager.findfont("DejaVu Sans"))}
     missing = {ord(character) for character in text} - _characters(fonts["DejaVu Sans"])
+    if missing:
+        _know_new_fonts()
     installed = sorted(font_manager.fontManager.ttflist, key=lambda e: (e.weight != 400, e.name))
     for entry in installed if missing else ():
         # "Last Resort" has a box for everything and a letter for nothing.
@@ -139,6 +141,17 @@ def _fonts(text: str) -> dict[str, str]:
             fonts[entry.name] = str(entry.fname)
             missing -= found
     return fonts
+
+
+@lru_cache(maxsize=1)
+def _know_new_fonts() -> None:
+    """matplotlib keeps a list of fonts from its first use; those installed since are added."""
+    known = {str(entry.fname) for entry in font_manager.fontManager.ttflist}
+    for path in set(font_manager.findSystemFonts()) - known:
+        try:
+            font_manager.fontManager.addfont(path)
+        except (OSError, RuntimeError, ValueError):
+            continue  # a broken font, or a kind that matplotlib does not draw
 
 
 @lru_cache(maxsize=512)

@@ -53,6 +53,13 @@ def grid(matrices: Sequence[dict[str, Any]], key: str) -> Grid:
     return Grid(tuple(layers), tuple(kinds), values, others)
 
 
+def in_order(matrices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """From the layer nearest the text, within a layer as data flow; those outside layers last."""
+    return sorted(
+        matrices, key=lambda m: (m["layer"] is None, m["layer"] or 0, _place(m["matrix"]))
+    )
+
+
 def _place(kind: str) -> tuple[int, str]:
     return (_ORDER.index(kind) if kind in _ORDER else len(_ORDER), kind)
 

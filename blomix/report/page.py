@@ -6,12 +6,12 @@ from typing import Any
 
 from blomix import __version__
 from blomix.errors import InputError
+from blomix.evaluation.resampling import DRAWS
 from blomix.report import advice, charts, course, modules, predictions
 from blomix.report.audit import audit
 from blomix.report.card import base_model
 from blomix.report.figures import Chart
 from blomix.report.reading import RunRecord
-from blomix.report.resampling import DRAWS
 from blomix.report.templates import environment
 from blomix.report.verdict import NAMES, Verdict, judge
 
@@ -131,6 +131,11 @@ def _words(run: RunRecord, verdict: Verdict) -> dict[str, Any]:
         "base": base_model(run.summary),
         "metric": NAMES.get(run.metric, run.metric),
         "verdict": verdict,
+        "also": ", ".join(
+            f"{NAMES[name]} {value:.3f}"
+            for name, value in run.summary["metrics"].items()
+            if name in NAMES and name != run.metric
+        ),
         "tone": _tone(verdict),
         "has_shares": run.has_shares,
         "module_sentences": modules.sentences(run.matrices),
@@ -149,7 +154,7 @@ def _by_layer(run: RunRecord) -> list[dict[str, Any]]:
     """The matrices that have profiles, in the order of the layers."""
     profiles = modules.profiles(run)
     layers: dict[str, list] = {}
-    for matrix in run.matrices:
+    for matrix in modules.in_order(run.matrices):
         if matrix["path"] in profiles:
             outside = matrix["layer"] is None
             layer = "Outside the layers" if outside else f"Layer {matrix['layer'] + 1}"

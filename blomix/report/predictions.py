@@ -78,6 +78,13 @@ def calibration(run: RunRecord) -> Calibration:
     )
 
 
+def cross_entropy(run: RunRecord) -> float:
+    """Mean negative log probability of the true labels."""
+    from scipy.special import log_softmax
+
+    return float(-log_softmax(run.logits, axis=1)[np.arange(len(run.labels)), run.labels].mean())
+
+
 def confident_errors(run: RunRecord) -> list[dict[str, Any]]:
     """The wrong predictions of the highest probability; for a regression the largest errors."""
     if run.is_regression:

@@ -6,7 +6,8 @@ from typing import Any
 
 LONGEST = 400  # characters of a text that are shown
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:/@])")
+# A list, heading or rule starts with one of the first; the others mean something anywhere.
+_MARKDOWN = re.compile(r"(^\s*[#+\-=]|(?<=\d)[.)]|(?<=www)\.|[\\`*_{}\[\]()!|~$:/@])")
 
 
 def visible(text: Any, longest: int = LONGEST) -> str:
@@ -29,7 +30,11 @@ def _visible(character: str) -> str:
     return character
 
 
+def _escape(match: re.Match[str]) -> str:
+    return f"{match[0][:-1]}\\{match[0][-1]}"
+
+
 def markdown(text: Any, longest: int = LONGEST) -> str:
     """`visible` text that Markdown shows as it is."""
-    escaped = _MARKDOWN.sub(r"\\\1", visible(text, longest))
+    escaped = _MARKDOWN.sub(_escape, visible(text, longest))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from blomix.errors import InputError
-from blomix.evaluation import metrics
-from blomix.report import resampling
+from blomix.evaluation import metrics, resampling
+from blomix.evaluation.resampling import Interval
 from blomix.report.reading import RunRecord
-from blomix.report.resampling import Interval
 
 PLAIN = "plain"
+_LONGER = 1.25  # times the steps of plain finetuning
 LOWER_IS_BETTER = ("mse", "ece")
 NAMES = {
     "accuracy": "accuracy",
@@ -91,6 +91,9 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
         )
     ours = next(score for score in scores if score.method == subject.method)
     headline, reasons = words(ours, metric, majority, len(labels))
+    if ours.over_plain is not None and ours.over_majority.above_zero:
+        own, plain = ([runs[i] for i in groups[m]] for m in (subject.method, PLAIN))
+        reasons += unequal_terms(own, plain)
     return Verdict(metric, majority, len(labels), tuple(scores), ours, headline, tuple(reasons))
 
 
@@ -98,13 +101,18 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
     """A headline, and the sentences that bear it out."""
     name = NAMES.get(metric, metric)
     score, gain = ours.score, ours.over_majority
+    seeds = f", the mean of {len(ours.seeds)} seeds," if len(ours.seeds) > 1 else ""
     reasons = [
-        f"{name[0].upper()}{name[1:]} {score.value:.3f} on {n:,} scored examples (95% interval "
-        f"{score.low:.3f} to {score.high:.3f}); ignoring the text gives {majority:.3f}."
+        f"{name[0].upper()}{name[1:]} {score.value:.3f}{seeds} on {n:,} scored examples "
+        f"(95% interval {score.low:.3f} to {score.high:.3f}); ignoring the text gives "
+        f"{majority:.3f}."
     ]
     if not gain.above_zero:
         headline = "Not shown to be better than ignoring the text"
-        reasons.append("Do not use this model: it has not been shown to have learned the task.")
+        reasons.append(
+            "Do not use this model: it has not been shown to have learned the task. blomix pilot "
+            "tells whether more labels are likely to help."
+        )
         return headline, reasons
     plain = ours.over_plain
     if plain is None:
@@ -134,6 +142,24 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
             "between seeds, which with few training examples is often the larger of the two."
         )
     return headline, reasons
+
+
+def unequal_terms(own: Sequence[RunRecord], plain: Sequence[RunRecord]) -> list[str]:
+    """What besides the method may explain a difference from plain finetuning."""
+    found = []
+    if {tuple(run.splits["train"]) for run in own} != {tuple(run.splits["train"]) for run in plain}:
+        found.append(
+            "The plain runs were trained on other examples, which alone may make a difference."
+        )
+    ours, theirs = (np.mean([run.summary["steps"] for run in runs]) for runs in (own, plain))
+    if ours > _LONGER * theirs:
+        epochs = plain[0].summary["recipe"]["epochs"] * ours / theirs
+        found.append(
+            f"This method took {ours:,.0f} steps, plain finetuning {theirs:,.0f}: part of a "
+            "difference may come from longer training. A plain run with "
+            f"--epochs {epochs:.0f} would tell."
+        )
+    return found
 
 
 def same_examples(runs: Sequence[RunRecord]) -> None:

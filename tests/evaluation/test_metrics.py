@@ -5,6 +5,7 @@ import pytest
 
 from blomix.errors import InputError
 from blomix.evaluation import evaluate, expected_calibration_error, majority
+from blomix.evaluation.metrics import ranks
 
 
 def logits_of(predictions, classes=2):
@@ -77,3 +78,10 @@ def test_bad_calls_are_refused():
         evaluate("accuracy", [0, 1], np.array([[0, 1], [np.nan, 0]]))
     with pytest.raises(ValueError, match="2 labels but 1 rows"):
         evaluate("accuracy", [0, 1], np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("values", [[3.0, 1.0, 3.0, 2.0, 3.0], [1.0], [0.0, -0.0, 5.0], range(9)])
+def test_ranks_are_those_of_scipy(values):
+    from scipy.stats import rankdata
+
+    np.testing.assert_array_equal(ranks(np.array(values)), rankdata(values))

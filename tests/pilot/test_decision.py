@@ -63,6 +63,23 @@ def test_one_split_decides_nothing():
     found = decide(cells(LAW | {"blomix": (0.95, 1.0)}, splits=1))
     assert found.kind == COLLECT
     assert math.isinf(found.labels.high)
+    assert "larger budget" in found.headline
+    assert not any("inf" in reason for reason in found.reasons)
+
+
+def test_a_method_with_one_split_is_not_judged():
+    found = decide([c for c in cells() if c.method != "blomix" or c.split == 0])
+    assert (found.kind, found.method) == (SIMPLER, "probe")
+    assert any("Too few splits of blomix" in reason for reason in found.reasons)
+    small = decide([c for c in cells() if c.method != "blomix" or c.n < 200])
+    assert any("Too few splits of blomix" in reason for reason in small.reasons)
+
+
+def test_a_method_that_two_splits_leave_open_is_told_of():
+    made = cells(LAW | {"plain": (0.9, 1.0)}, noise=0.1)
+    found = decide([c for c in made if c.method != "plain" or c.split < 2])
+    assert found.method == "probe"
+    assert any("plain finetuning gains" in reason for reason in found.reasons)
 
 
 def test_a_target_within_reach_says_how_many_labels():

@@ -37,10 +37,17 @@ def clock(monkeypatch):
     return lambda: now.seconds
 
 
-def test_two_splits_with_all_labels_come_before_the_rest():
+def test_three_splits_with_all_labels_come_before_the_rest():
     order = [(task.split, task.size) for task in plan(("probe",), 3)]
-    assert order[:4] == [(0, 0.25), (1, 0.25), (0, 1.0), (1, 1.0)]
+    assert order[:5] == [(0, 0.25), (1, 0.25), (0, 1.0), (1, 1.0), (2, 1.0)]
     assert len(order) == len(set(order)) == 9
+
+
+def test_a_small_budget_judges_the_cheap_methods_before_the_costly_one_starts(clock):
+    cells = run_trial(None, examples(), METHODS, 45.0, clock=clock)
+    full = [(cell.method, cell.split) for cell in cells if cell.n == 120]
+    assert full[:6] == [(method, split) for method in ("probe", "plain") for split in range(3)]
+    assert sum(cell.method == "blomix" for cell in cells) == 1
 
 
 def test_a_budget_is_not_overrun_but_by_the_first_model_of_a_method(clock):

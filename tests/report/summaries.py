@@ -22,6 +22,8 @@ def summary(**changes: Any) -> dict[str, Any]:
         "score": 0.31,
         "majority_score": 0.0,
         "metrics": {"score": 0.31, "accuracy": 0.74, "f1": 0.82, "mcc": 0.31, "ece": 0.08},
+        "intervals": {"accuracy": [0.71, 0.77], "f1": [0.8, 0.84], "mcc": [0.25, 0.37]},
+        "pairs": False,
         "validation_size": 1043,
         "facts": {},
         "digests": {"train": "abc123", "validation": "def456"},

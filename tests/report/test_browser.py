@@ -9,6 +9,7 @@ from blomix.report.page import report
 from blomix.report.reading import RunRecord
 from tests.pilot.test_decision import cells
 from tests.report.browser import Browser
+from tests.report.golden import unpack
 from tests.report.synthetic import write_run
 from tests.report.test_page import HOSTILE
 
@@ -41,10 +42,39 @@ def pages(tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The page of a real run by its name, written when it is first asked for."""
+    folder, written = tmp_path_factory.mktemp("real"), {}
+
+    def page(name):
+        if name not in written:
+            runs = [unpack(one, folder) for one in (name, f"{name}_plain")]
+            written[name], _ = report(runs, folder / "pages" / name)
+        return written[name]
+
+    return page
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("name", ["report", "compare", "pilot"])
 def test_the_page_fits_and_is_quiet(browser, pages, name, width):
-    browser.open(pages[name], width)
+    fits_and_is_quiet(browser, pages[name], width)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", ["cola_300", "stsb_300", "headlines_100"])
+def test_the_page_of_a_real_run_fits_and_is_quiet(browser, real, name, width):
+    fits_and_is_quiet(browser, real(name), width)
+    titles = browser.evaluate("[...document.querySelectorAll('figure')].map(f => f.id)")
+    last = "scatter" if name == "stsb_300" else "calibration"
+    assert {"figure-share", "figure-change", "figure-search_losses", f"figure-{last}"} <= {*titles}
+    # The verdict stands above the fold, on a phone too.
+    assert browser.evaluate("document.querySelector('h1').getBoundingClientRect().bottom") < 500
+
+
+def fits_and_is_quiet(browser, page, width):
+    browser.open(page, width)
     assert browser.complaints() == []
     assert browser.requests() == []
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
@@ -55,6 +85,15 @@ def test_the_page_fits_and_is_quiet(browser, pages, name, width):
         ".map(svg => svg.closest('figure').id)"
     )
     assert hidden == []
+    clipped = browser.evaluate(
+        "[...document.querySelectorAll('figure svg text')].filter(text => {"
+        "const box = text.getBoundingClientRect();"
+        "const whole = text.closest('svg').getBoundingClientRect();"
+        "return box.left < whole.left - 2 || box.right > whole.right + 2"
+        " || box.top < whole.top - 2 || box.bottom > whole.bottom + 2})"
+        ".map(text => text.closest('figure').id + ': ' + text.textContent)"
+    )
+    assert clipped == []
 
 
 def test_figures_are_drawn_with_their_labels(browser, pages):

@@ -1,5 +1,7 @@
 """The model card: complete, valid front matter, and proof against any label."""
 
+import re
+
 import pytest
 import yaml
 from markdown_it import MarkdownIt
@@ -37,7 +39,14 @@ def test_the_front_matter_names_library_task_metric_and_leaves_the_licence_open(
 
 def test_the_body_tells_data_score_seed_recipe_and_limits():
     _, body = front_and_body(model_card(summary()))
-    for told in ("300 labelled", "0.3100", "| Seed | 7 |", "abc123", "folds | 5", "64 tokens"):
+    for told in (
+        "300 labelled",
+        "| 0.3100 | 0.2500 to 0.3700 |",
+        "| Seed | 7 |",
+        "abc123",
+        "folds | 5",
+        "64 tokens",
+    ):
         assert told in body
 
 
@@ -48,6 +57,27 @@ def test_the_body_tells_data_score_seed_recipe_and_limits():
 def test_the_use_follows_the_pooling(pooling, loads):
     card = model_card(summary(model={"source": "m", "pooling": pooling}))
     assert loads in card
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
+@pytest.mark.parametrize("labels", [["a", "b"], []])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_code_of_the_card_is_python(pooling, labels, pairs):
+    found = summary(model={"source": "m", "pooling": pooling}, labels=labels, pairs=pairs)
+    blocks = re.findall(r"```python\n(.*?)```", model_card(found), re.DOTALL)
+    assert len(blocks) == (1 if pooling == "pooler" else 2)
+    for block in blocks:
+        compile(block, "card", "exec")
+        assert ('["a text", "its pair"]' in block) == pairs
+    assert "AutoTokenizer.from_pretrained" in blocks[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "commit"), [("org/m", "0123abcd"), ("org/m", None), ("/models/a/m", None)]
+)
+def test_a_base_model_of_the_hub_is_linked(source, commit):
+    front, _ = front_and_body(model_card(summary(model={"source": source, "commit": commit})))
+    assert front.get("base_model") == (source if commit else None)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

@@ -84,8 +84,10 @@ def test_figures_lie_beside_the_page_with_their_data(page):
 
 def test_no_text_or_label_breaks_the_page(tmp_path):
     names = tuple(f"label {i}" for i in range(len(HOSTILE)))
-    plain, _ = report([write_run(tmp_path / "a", steps=4, labels=names)])
-    path, _ = report([write_run(tmp_path / "b", steps=4, labels=tuple(HOSTILE), texts=HOSTILE)])
+    plain, _ = report([write_run(tmp_path / "a", steps=4, labels=names, n=90)])
+    path, _ = report(
+        [write_run(tmp_path / "b", labels=tuple(HOSTILE), texts=HOSTILE, steps=4, n=90)]
+    )
     page = path.read_text()
     expected, found = Tags(plain.read_text()), Tags(page)
     assert Counter(found.open)["bdi"] == Counter(expected.open)["bdi"]

@@ -94,6 +94,19 @@ def test_a_gap_is_a_hint_and_no_gap_is_fine():
     assert (gap.kind, fine.kind) == ("hint", "fine")
 
 
+def test_a_loss_far_above_that_of_training_on_the_scored_examples_is_told(tmp_path):
+    run = RunRecord.load(write_run(tmp_path / "a", "plain"))
+    scored = predictions.cross_entropy(run)
+    chosen = np.take_along_axis(run.probabilities, run.labels[:, None], axis=1)
+    assert scored == pytest.approx(-np.log(chosen).mean())
+    (sign,) = (sign for sign in advice.signs(run) if "on the scored ones" in sign.seen)
+    assert f"and {scored:.3f}" in sign.seen
+    for prediction, label in zip(run.predictions, run.labels, strict=True):
+        prediction["logits"] = [20.0 * (label == 0), 20.0 * (label == 1)]
+    run = RunRecord(**{name: getattr(run, name) for name in run.__dataclass_fields__})
+    assert not any("on the scored ones" in sign.seen for sign in advice.signs(run))
+
+
 def test_advice_tells_of_leaked_texts_and_of_alpha_that_stayed(tmp_path):
     run = RunRecord.load(write_run(tmp_path / "a", low_share=0.999, leaked=7))
     seen = [sign.seen for sign in advice.signs(run) if sign.kind == "warning"]

@@ -55,8 +55,22 @@ def test_several_seeds_become_one_method_with_a_spread(tmp_path):
     assert [score.method for score in found.scores] == ["plain", "blomix"]
     assert found.subject.seeds == (0, 1, 2)
     assert found.subject.sd > 0
+    assert "the mean of 3 seeds" in found.reasons[0]
     scores = [run.summary["score"] for run in runs[3:]]
     assert found.subject.score.value == pytest.approx(sum(scores) / 3)
+
+
+def test_longer_training_and_other_examples_are_told_of(tmp_path):
+    runs = [
+        RunRecord.load(write_run(tmp_path / method, method, skill=skill))
+        for method, skill in (("blomix", 4.0), ("plain", 1.0))
+    ]
+    assert not any("steps" in reason for reason in judge(runs, runs[0]).reasons)
+    runs[1].summary["steps"] = runs[0].summary["steps"] // 6
+    assert any("--epochs 18 would tell" in reason for reason in judge(runs, runs[0]).reasons)
+    assert not any("other examples:" in reason for reason in judge(runs, runs[0]).reasons)
+    runs[1].splits["train"] = runs[1].splits["train"][:-1]
+    assert any("trained on other examples" in reason for reason in judge(runs, runs[0]).reasons)
 
 
 def test_a_regression_has_a_verdict_too(tmp_path):

@@ -46,6 +46,17 @@ def resampled_scores(
     return scores
 
 
+def spread(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, Interval]:
+    """The 95% interval of every metric of the kind that `metric` is of, the calibration error left
+    out: a resample's is larger than its sample's."""
+    names = metrics.REGRESSION if metric in metrics.REGRESSION else _FROM_COUNTS
+    values = metrics.evaluate(metric, labels, logits)
+    return {
+        name: interval(values[name], resampled_scores(name, labels, [logits])[:, 0])
+        for name in names
+    }
+
+
 def mean_over_seeds(scores: np.ndarray, groups: Sequence[Sequence[int]], seed: int = 0):
     """(draws, groups): each group's mean, its runs (seeds) drawn anew in every draw as well.
 

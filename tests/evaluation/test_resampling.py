@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from blomix.evaluation import evaluate
-from blomix.report import resampling
+from blomix.evaluation import evaluate, resampling
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "mcc"])
@@ -47,3 +46,17 @@ def test_seeds_add_to_the_interval():
     both = resampling.mean_over_seeds(draws, [[0, 1]])
     assert np.ptp(one, axis=0).max() == 0
     assert both.std() > 0.1
+
+
+@pytest.mark.parametrize("metric", ["mcc", "spearman"])
+def test_the_spread_is_about_every_metric_of_the_kind(metric):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=60)
+    logits = rng.normal(size=(60, 2)) + np.eye(2)[labels]
+    logits = logits[:, 1:] if metric == "spearman" else logits
+    values = evaluate(metric, labels, logits)
+    found = resampling.spread(metric, labels, logits)
+    assert set(found) == set(values) - {"score", "ece"}
+    for name, interval in found.items():
+        assert interval.low < interval.value < interval.high
+        assert interval.value == values[name]
