@@ -44,13 +44,15 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     from blomix.bench import read_study
     from blomix.runs import EXIT_CODES, Interrupted
+    from blomix.runs.files import storage
 
     study = read_study(config.study)
     results = config.results or study.folder / "results"
     if config.summarize:
         from blomix.bench.summary import summarize
 
-        return summarize(study, results)
+        with storage(results.parent, "write the summary in"):
+            return summarize(study, results)
     if config.model is None:
         raise InputError("--model: expected a directory or hub id, found none")
     if config.width < 1:
@@ -68,7 +70,8 @@ def run(config: Config) -> dict[str, Any]:
         commit=config.commit,
     )
     try:
-        return bench.run()
+        with storage(results, "write the cells' results in"):
+            return bench.run()
     except KeyboardInterrupt:
         import signal
 

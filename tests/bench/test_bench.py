@@ -167,6 +167,15 @@ def test_mistakes_take_one_line(text, variant, message, study, blomix, tiny_mode
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_place_that_cannot_be_written_is_one_line(study, blomix, tiny_model, data_root, tmp_path):
+    (tmp_path / "taken").symlink_to("nowhere/at/all")
+    arguments = ("--model", tiny_model, "--data", data_root, "--results", tmp_path / "taken")
+    code, _, err = blomix("bench", study(plain='method = "plain"'), *arguments)
+    assert code == 2
+    assert "cannot write the cells' results in" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])
 def test_a_shard_is_part_of_a_whole(shard, study, blomix):
     code, _, err = blomix("bench", study(), "--model", "x", "--shard", shard)

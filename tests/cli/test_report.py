@@ -99,5 +99,6 @@ def test_a_file_of_something_else_is_one_line(runs, blomix, tmp_path, name):
         (run / name).write_text(content)
         code, _, err = blomix("report", run)
         assert code == 2
-        assert f"{name}: expected an object with" in err
+        assert name in err
+        assert "expected an object" in err
         assert len(err.strip().splitlines()) == 1
