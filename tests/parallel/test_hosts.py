@@ -85,8 +85,11 @@ def test_the_command_in_two_processes(tiny_model, reviews, tmp_path, blomix):
 
 
 def test_a_run_outlives_its_processes(tmp_path):
-    """Begun by four, one of which is killed in the search; gone on with by two, the first of which
-    is killed in the finetuning; ended by one, with the numbers of a run that nothing disturbed."""
+    """Begun by one of eight devices, killed in the search; gone on with by four, one of which is
+    killed in the search too, then by two, the first of which is killed in the finetuning; ended by
+    one of one device, with the numbers of a run that nothing disturbed."""
+    killed(1, "data=2,model=4", tmp_path / "run", victim=0, at=("search", 0, 3), devices=8)
+    assert list((tmp_path / "run/checkpoints/search/0").iterdir())
     killed(4, "data=2,model=2", tmp_path / "run", victim=3, at=("search", 1, 3))
     assert (tmp_path / "run/checkpoints/search/0/final").is_dir()
     killed(2, "model=2", tmp_path / "run", victim=0, at=("finetune", 0, 3))
@@ -105,14 +108,14 @@ def test_a_run_outlives_its_processes(tmp_path):
         assert record == pytest.approx(known, rel=1e-5, abs=1e-5)
 
 
-def killed(count: int, mesh: str, run, victim: int, at: tuple) -> None:
+def killed(count: int, mesh: str, run, victim: int, at: tuple, devices: int = 1) -> None:
     """A run of `count` processes, one of which dies; the others follow with a message."""
 
     def command(coordinator, process):
         where = map(str, (count, process, mesh, run, *(at if process == victim else ())))
         return ("tests.parallel.many", coordinator, *where)
 
-    with processes(count, 1, command) as workers:
+    with processes(count, devices, command) as workers:
         for process, worker in enumerate(workers):
             _, err = worker.communicate(timeout=200)
             assert worker.returncode != 0
