@@ -10,6 +10,10 @@ its plain run):
     stsb_300       blomix finetune --task stsb --train-size 300 --set folds=2 --set search_epochs=2
     headlines_100  blomix finetune --train headlines-train.csv --validation headlines-test.csv
                    --set folds=3
+
+pilot_headlines.json is the pilot.json of
+
+    blomix pilot --train headlines-train.csv --folds 2
 """
 
 import gzip
