@@ -9,7 +9,7 @@ from blomix.report.page import report
 from blomix.report.reading import RunRecord
 from tests.pilot.test_decision import cells
 from tests.report.browser import Browser
-from tests.report.golden import pilot, unpack
+from tests.report.golden import kept, pilot, unpack
 from tests.report.synthetic import write_run
 from tests.report.test_page import HOSTILE
 
@@ -49,7 +49,7 @@ def real(tmp_path_factory):
 
     def page(name):
         if name not in written:
-            runs = [unpack(one, folder) for one in (name, f"{name}_plain")]
+            runs = [unpack(one, folder) for one in kept(name)]
             written[name], _ = report(runs, folder / "pages" / name)
         return written[name]
 
@@ -63,7 +63,7 @@ def test_the_page_fits_and_is_quiet(browser, pages, name, width):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["cola_300", "headlines_100"])
+@pytest.mark.parametrize("name", ["cola_300", "stsb_300", "headlines_100"])
 def test_the_page_of_a_real_run_fits_and_is_quiet(browser, real, name, width):
     fits_and_is_quiet(browser, real(name), width)
     titles = browser.evaluate("[...document.querySelectorAll('figure')].map(f => f.id)")
