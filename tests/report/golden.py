@@ -10,11 +10,6 @@ from blomix.pilot.decision import Cell
 KEPT = Path(__file__).parents[1] / "golden" / "runs"
 
 
-def kept(name: str) -> list[str]:
-    """The run `name` and, where it was kept, its plain run."""
-    return [one for one in (name, f"{name}_plain") if (KEPT / f"{one}.json.gz").is_file()]
-
-
 def unpack(name: str, folder: Path) -> Path:
     """Writes the files of a kept run to `folder`/`name`."""
     run = folder / name

@@ -9,7 +9,7 @@ from blomix.report.page import report
 from blomix.report.reading import RunRecord
 from tests.pilot.test_decision import cells
 from tests.report.browser import Browser
-from tests.report.golden import kept, pilot, unpack
+from tests.report.golden import pilot, unpack
 from tests.report.synthetic import write_run
 from tests.report.test_page import HOSTILE
 
@@ -49,7 +49,7 @@ def real(tmp_path_factory):
 
     def page(name):
         if name not in written:
-            runs = [unpack(one, folder) for one in kept(name)]
+            runs = [unpack(one, folder) for one in (name, f"{name}_plain")]
             written[name], _ = report(runs, folder / "pages" / name)
         return written[name]
 

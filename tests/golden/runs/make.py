@@ -4,7 +4,7 @@
 
 writes NAME.json.gz beside this file: the run's files as JSON, every letter of a scored text an x,
 numbers of the logs to five digits, no dense shares. The runs (all-MiniLM-L6-v2, seed 0, each with
-its plain run):
+its plain run, that of STS-B of one epoch):
 
     cola_300       blomix finetune --task cola --train-size 300 --set folds=2 --set search_epochs=2
     stsb_300       blomix finetune --task stsb --train-size 300 --set folds=2 --set search_epochs=2
