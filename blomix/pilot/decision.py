@@ -193,12 +193,18 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
         f"({interval if math.isfinite(reach) else 'no interval from one split'}).",
         "A model chosen from these scores would be chosen by chance.",
     ]
+    if top.gain.value <= 0:
+        reasons.append(
+            "Not even on average did a method do better: more labels help only where the texts say "
+            "something about them. Look first whether people agree on the labels."
+        )
     headline = "Collect more labels, or give the trial a larger budget"
     if math.isfinite(reach):
         draws = np.random.default_rng(0).normal(top.gain.value, reach / 2, 2000)
-        with np.errstate(divide="ignore"):
-            needed = np.where(draws > 0, full * (reach / draws) ** 2, np.inf)
+        needed = np.full_like(draws, np.inf)
+        needed[draws > 0] = full * (reach / draws[draws > 0]) ** 2
         low, value, high = np.quantile(needed, [0.025, 0.5, 0.975], method="inverted_cdf")
+        low = low if math.isfinite(low) else 0.0
         labels = Interval(*(max(2.0 * full, float(x)) for x in (value, low, high)))
         headline = f"Collect more labels: {_count(labels)}"
     else:

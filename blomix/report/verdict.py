@@ -93,7 +93,10 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
     headline, reasons = words(ours, metric, majority, len(labels))
     if ours.over_plain is not None and ours.over_majority.above_zero:
         own, plain = ([runs[i] for i in groups[m]] for m in (subject.method, PLAIN))
-        reasons += unequal_terms(own, plain)
+        unequal = unequal_terms(own, plain)
+        reasons += unequal
+        if unequal and ours.over_plain.above_zero:
+            headline += ", on unequal terms"
     return Verdict(metric, majority, len(labels), tuple(scores), ours, headline, tuple(reasons))
 
 

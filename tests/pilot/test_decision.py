@@ -59,6 +59,14 @@ def test_nothing_learned_means_more_labels_at_least_twice_as_many():
     assert any("chosen by chance" in reason for reason in found.reasons)
 
 
+def test_scores_that_never_leave_the_majority_s_ask_for_more_labels_without_an_upper_bound():
+    made = [Cell(m, 75, split, 0.48, 0.48, 25, 1.0) for m in LAW for split in range(3)]
+    found = decide(made)
+    assert found.kind == COLLECT
+    assert found.headline == "Collect more labels: at least 150 in all, and perhaps far more"
+    assert any("Not even on average" in reason for reason in found.reasons)
+
+
 def test_one_split_decides_nothing():
     found = decide(cells(LAW | {"blomix": (0.95, 1.0)}, splits=1))
     assert found.kind == COLLECT

@@ -3,6 +3,9 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
+
+from blomix.pilot.decision import Cell
 
 KEPT = Path(__file__).parents[1] / "golden" / "runs"
 
@@ -15,3 +18,9 @@ def unpack(name: str, folder: Path) -> Path:
         for path, text in json.load(file).items():
             (run / path).write_text(text, encoding="utf-8")
     return run
+
+
+def pilot() -> tuple[list[Cell], dict[str, Any]]:
+    """The scores of a pilot on the headlines, and its pilot.json."""
+    result = json.loads((KEPT / "pilot_headlines.json").read_text(encoding="utf-8"))
+    return [Cell(**cell) for cell in result["cells"]], result

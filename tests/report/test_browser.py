@@ -9,7 +9,7 @@ from blomix.report.page import report
 from blomix.report.reading import RunRecord
 from tests.pilot.test_decision import cells
 from tests.report.browser import Browser
-from tests.report.golden import unpack
+from tests.report.golden import pilot, unpack
 from tests.report.synthetic import write_run
 from tests.report.test_page import HOSTILE
 
@@ -71,6 +71,14 @@ def test_the_page_of_a_real_run_fits_and_is_quiet(browser, real, name, width):
     assert {"figure-share", "figure-change", "figure-search_losses", f"figure-{last}"} <= {*titles}
     # The verdict stands above the fold, on a phone too.
     assert browser.evaluate("document.querySelector('h1').getBoundingClientRect().bottom") < 500
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_a_real_pilot_fits_and_is_quiet(browser, tmp_path, width):
+    trial, result = pilot()
+    page = write_pilot_page(decide(trial), trial, result, tmp_path)
+    fits_and_is_quiet(browser, page, width)
+    assert browser.evaluate("document.querySelectorAll('figure').length") == 2
 
 
 def fits_and_is_quiet(browser, page, width):

@@ -19,7 +19,7 @@ HOSTILE = [
     "{{ 7 * 7 }} {% include 'secret' %} $x^{2}$ \\frac{1}{2}",
     '=HYPERLINK("http://evil.example")',
     "日本語のラベル 😀",
-    "word" * 300_000,
+    "word" * 30_000,
     "a\nb\r\nc\td\u2028e",
 ]
 SECTIONS = ("scores", "modules", "alpha", "training", "predictions", "audit")
@@ -93,7 +93,7 @@ def test_no_text_or_label_breaks_the_page(tmp_path):
     assert Counter(found.open)["bdi"] == Counter(expected.open)["bdi"]
     assert set(found.open) == set(expected.open)
     assert all(value.startswith(("#", "data:")) for _, _, value in found.loads)
-    assert len(page) < 2_000_000
+    assert len(page) < len(plain.read_text()) + 100_000  # the long text is cut
     assert not re.search("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\x00\x1b]", page)
     with (path.parent / "figures" / "confusion.csv").open(newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]

@@ -68,6 +68,7 @@ def test_longer_training_and_other_examples_are_told_of(tmp_path):
     assert not any("steps" in reason for reason in judge(runs, runs[0]).reasons)
     runs[1].summary["steps"] = runs[0].summary["steps"] // 6
     assert any("--epochs 18 would tell" in reason for reason in judge(runs, runs[0]).reasons)
+    assert judge(runs, runs[0]).headline == "Better than plain finetuning, on unequal terms"
     assert not any("other examples:" in reason for reason in judge(runs, runs[0]).reasons)
     runs[1].splits["train"] = runs[1].splits["train"][:-1]
     assert any("trained on other examples" in reason for reason in judge(runs, runs[0]).reasons)

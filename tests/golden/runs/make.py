@@ -4,12 +4,16 @@
 
 writes NAME.json.gz beside this file: the run's files as JSON, every letter of a scored text an x,
 numbers of the logs to five digits, no dense shares. The runs (all-MiniLM-L6-v2, seed 0, each with
-its plain run):
+its plain run, that of STS-B of one epoch):
 
     cola_300       blomix finetune --task cola --train-size 300 --set folds=2 --set search_epochs=2
     stsb_300       blomix finetune --task stsb --train-size 300 --set folds=2 --set search_epochs=2
     headlines_100  blomix finetune --train headlines-train.csv --validation headlines-test.csv
                    --set folds=3
+
+pilot_headlines.json is the pilot.json of
+
+    blomix pilot --train headlines-train.csv --folds 2
 """
 
 import gzip
