@@ -60,6 +60,13 @@ class Kept(NamedTuple):
     tangents: Callable[[PyTree], PyTree] | None
 
 
+def _worth_keeping(primitive, *shapes, **options) -> bool:
+    """A checkpoint policy: products with weights, and random words, which take long to draw."""
+    if primitive.name == "random_bits":
+        return True
+    return jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *shapes, **options)
+
+
 def value_and_gradient(loss: Callable, microbatch: int = 1) -> Callable:
     """`(mixed, data) -> ((loss, aux), G)`, in `microbatch` parts of the batch.
 
@@ -86,7 +93,7 @@ class InnerStep:
     """One inner step of `setting` and its pull-back.
 
     `keep_residuals` keeps the outputs of the matrix products with weights, of the forward and of
-    the backward pass of the inner gradient, from which all else is recomputed.
+    the backward pass of the inner gradient, and random words; all else is recomputed from them.
     """
 
     setting: Setting
@@ -111,9 +118,8 @@ class InnerStep:
             value, gradient = self.value_and_gradient(mixed, data)
             return gradient, value
 
-        products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         gradient, tangents, (loss, aux) = jax.linearize(
-            jax.checkpoint(gradient_first, policy=products), mixed, has_aux=True
+            jax.checkpoint(gradient_first, policy=_worth_keeping), mixed, has_aux=True
         )
         return Kept(loss, gradient, tangents), aux
 
