@@ -30,7 +30,7 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
             prog=f"blomix {name}",
             description=command.__doc__,
         )
-        refuse_nul(config)
+        refuse_impossible(config)
         result = command.run(config)
     except InputError as error:
         print(f"blomix {name}: {error}", file=sys.stderr)
@@ -46,12 +46,16 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     return 0
 
 
-def refuse_nul(config: Any) -> None:
-    """Raises InputError where a setting holds a NUL byte, which no path can; TOML can bring one."""
+def refuse_impossible(config: Any) -> None:
+    """Raises InputError at a NUL byte, which no path can hold, and at a seed that no generator
+    takes; TOML can bring both."""
     for name, value in vars(config).items():
+        flag = f"--{name.replace('_', '-')}"
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, str | Path) and "\0" in str(item):
-                raise InputError(f"--{name.replace('_', '-')}: a NUL byte cannot be part of it")
+                raise InputError(f"{flag}: a NUL byte cannot be part of it")
+        if name.endswith("seed") and isinstance(value, int) and not 0 <= value < 2**63:
+            raise InputError(f"{flag}: expected a whole number from 0 to 2^63 - 1, found {value}")
 
 
 def with_settings(config: type, argv: list[str]) -> list[str]:

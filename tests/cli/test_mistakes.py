@@ -136,6 +136,8 @@ CASES = {
     "setting out of range": lambda at: (["--set", "alpha_init=2"], "alpha_init"),
     "choice that does not exist": lambda at: (["--set", "granularity=cell"], "rank1"),
     "negative rate": lambda at: (["--learning-rate", "-1"], "learning_rate"),
+    "negative seed": lambda at: (["--seed", "-1"], "--seed"),
+    "seed of many digits": lambda at: (["--seed", "9" * 20], "2^63 - 1"),
     "too long": lambda at: (["--max-length", "4096"], "128"),
     "unknown flag": lambda at: (["--learnig-rate", "1"], "learnig-rate"),
     "config missing": lambda at: (["--config", at.folder / "none.toml"], "none.toml"),
