@@ -132,7 +132,9 @@ def _report_unused(checkpoint: Checkpoint, used: list[str]) -> None:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)})" if len(names) > _SHOWN else "")
+    """The first names, escaped where a file's bytes made them unfit for a line of text."""
+    shown = [name if name.isprintable() else ascii(name) for name in names[:_SHOWN]]
+    return ", ".join(shown) + (f", ... ({len(names)})" if len(names) > _SHOWN else "")
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], leaf: Any) -> None:

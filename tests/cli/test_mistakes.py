@@ -221,11 +221,11 @@ def taken(at):
 OTHERS = {
     "plan for no tokens": lambda at: (
         ("plan", at.tiny_model, "--topology", "cpu:1", "--max-length", "0"),
-        "length: expected at least 1",
+        "length: expected a number above 0",
     ),
     "plan for no folds": lambda at: (
         ("plan", at.tiny_model, "--topology", "cpu:1", "--ensemble", "0"),
-        "ensemble: expected at least 1",
+        "ensemble: expected a number above 0",
     ),
     "plan for a million processors": lambda at: (
         ("plan", at.tiny_model, "--topology", "cpu:1000000"),

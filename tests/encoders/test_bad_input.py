@@ -180,6 +180,12 @@ def test_missing_tensor(directory):
     refused(directory, name, "missing")
 
 
+def test_names_that_would_turn_the_line_around(directory):
+    name = "bert.embeddings.word_embeddings.weight"
+    edit_weights(directory, lambda t: t.update({"bert.A\u202ebad": t.pop(name)}))
+    refused(directory, name, "missing", r"bert.A\u202ebad")
+
+
 def test_wrong_shape(directory):
     name = "bert.encoder.layer.0.attention.self.query.weight"
     edit_weights(directory, lambda t: t.update({name: np.zeros((8, 9), np.float32)}))
