@@ -25,6 +25,7 @@ def run(config: Config) -> dict[str, Any]:
 
     from blomix.errors import InputError
     from blomix.runs import finished, manifest
+    from blomix.runs.files import TEMPORARY
 
     finished(config.run)
     manifest.verify(config.run / "export")
@@ -34,7 +35,7 @@ def run(config: Config) -> dict[str, Any]:
             raise InputError(f"{out}: expected a new or empty directory, found files in it")
         out.parent.mkdir(parents=True, exist_ok=True)
         # Copied under another name first: a full disk leaves nothing that looks like a model.
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out.parent) as folder:
             copy = shutil.copytree(config.run / "export", Path(folder) / "model")
             manifest.verify(copy)
             copy.replace(out)

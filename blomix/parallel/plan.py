@@ -52,7 +52,7 @@ class Setting:
     remat: bool = True
 
     def __post_init__(self):
-        positive(self, "length", "ensemble")  # the recipe checks the rest
+        positive(self, "batch", "length", "ensemble")  # the recipe checks the rest
 
     def __str__(self) -> str:
         return f"--topology {self.topology} --mesh {self.mesh} --{'' if self.remat else 'no-'}remat"
@@ -93,11 +93,8 @@ def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> d
     """Compiles the named steps for the setting's devices.
 
     Raises:
-      InputError: a size below 1, the mesh does not fit the topology, or the batch the mesh.
+      InputError: the mesh does not fit the topology, or the batch the mesh.
     """
-    for name in ("batch", "length", "ensemble"):
-        if getattr(setting, name) < 1:
-            raise InputError(f"{name}: expected at least 1, found {getattr(setting, name)}")
     if setting.mesh.devices > setting.topology.size:
         raise InputError(
             f"mesh {setting.mesh}: expected at most {setting.topology.size} devices, those of "
