@@ -31,10 +31,11 @@ class Folded(Training):
       search_learning_rate, search_clip: peak of the inner AdamW's rate, and its clipping.
     """
 
+    head_init: str = "probe"
     folds: int = 5
     partition: str = "kfold"
     holdout: float = 0.2
-    search_epochs: float = 3.0
+    search_epochs: float = 1.0
     search_learning_rate: float = 1e-4
     search_clip: float = 5.0
 

@@ -101,7 +101,8 @@ class Recipe(Folded):
     def paper(cls, **changes) -> "Recipe":
         """The paper's method as it is written: convex rank-1 mixing, a stratified partition into
         five folds, the exact hypergradient through one inner step, all weights averaged."""
-        return cls(**changes)
+        paper: dict[str, Any] = {"head_init": "random", "search_epochs": 3.0}
+        return cls(**paper | changes)
 
     @classmethod
     def released(cls, **changes) -> "Recipe":
@@ -120,7 +121,7 @@ class Recipe(Folded):
             "formula": "released",
             "hypergradient": "finite_difference_fresh",
         }
-        return cls(**released | changes)
+        return cls.paper(**released | changes)
 
     def fit(self, job: Job) -> Fit:
         start = start_params(job, self.head_init)
