@@ -27,7 +27,7 @@ class Probe(Training):
 
     name: ClassVar[str] = "probe"
 
-    strength: float = 1.0
+    strength: float = 0.01
 
     def __post_init__(self):
         super().__post_init__()

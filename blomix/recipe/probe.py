@@ -17,7 +17,7 @@ def start_params(job: Job, head_init: str) -> PyTree:
     return job.encoder.with_head(job.encoder.params, weights, bias)
 
 
-def fit_probe(job: Job, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def fit_probe(job: Job, strength: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
     """Fits the head alone.
 
     Features are the input of the encoder's last linear layer, without dropout, standardised for the
