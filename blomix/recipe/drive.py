@@ -4,11 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from blomix.recipe.phase import Fit, Fitted, Phase, Recorder
-from blomix.recipe.program import ONE_DEVICE, Placement, Program, build, merge, placed, stack
+from blomix.recipe.program import (
+    ONE_DEVICE,
+    Placement,
+    Program,
+    build,
+    copied,
+    merge,
+    placed,
+    stack,
+    unstacked,
+)
 from blomix.recipe.progress import Progress
 from blomix.runs import finite
 from blomix.runs.processes import Ballot
@@ -82,7 +91,7 @@ def run_phase(
         else:
             block = stack(phase, lanes, place)
             final = _run_lane(block, first, recorder, progress, place, lanes)
-            results += [jax.tree.map(lambda x, i=i: x[i], final) for i in range(len(lanes))]
+            results += unstacked(final)
     return results
 
 
@@ -96,8 +105,8 @@ def _run_lane(
 ):
     """One lane to its result; `stacked` are the lanes that it is made of, if it is."""
     name, together = f"{phase.name}/{lane}", stacked is not None
-    # The first step donates its state, whose leaves may be the shared weights themselves.
-    state = jax.tree.map(jnp.copy, phase.lanes[0 if together else lane]())
+    # The first step donates its state; a lane's own leaves may be the shared weights themselves.
+    state = phase.lanes[0]() if together else copied(phase.lanes[lane]())
     state = place.put("state", state, together)
     kept = placed(place, "state", jax.eval_shape(phase.result, state), together)
     start, restored = recorder.restore(name, state, kept) or (0, None)

@@ -78,7 +78,13 @@ class _Init:
     def __call__(self, params: PyTree):
         numbers = (self.rate.peak, self.rate.rising, self.rate.steps)
         numbers = (jnp.asarray(number, jnp.float32) for number in numbers)
-        return self.init(params), RateState(jnp.zeros((), jnp.int32), *numbers)
+        return _compiled(self.init)(params), RateState(jnp.zeros((), jnp.int32), *numbers)
+
+
+@lru_cache(maxsize=64)
+def _compiled(init: Callable[[PyTree], PyTree]) -> Callable[[PyTree], PyTree]:
+    """One program in place of an operation a leaf: an accelerator compiles each of those."""
+    return jax.jit(init)
 
 
 def scheduled(

@@ -175,13 +175,34 @@ def stack(phase: Phase, lanes: range, place: Placement = ONE_DEVICE) -> Phase:
     return replace(
         phase,
         step=vmapped(phase.step, place.lane_axis),
-        lanes=[lambda: jax.tree.map(lambda *x: jnp.stack(x), *(phase.lanes[i]() for i in lanes))],
+        lanes=[lambda: _stacked([phase.lanes[i]() for i in lanes])],
         batch=lambda _, t: jax.tree.map(
             lambda *x: np.stack(x), *(phase.batch(i, t) for i in lanes)
         ),
         rows=lambda _, t: [row for i in lanes for row in phase.rows(i, t)],
         result=jax.vmap(phase.result),
     )
+
+
+# The next three are compiled: states have many leaves, and eager operations cost each of them a call
+# (and an accelerator, the first time, a compilation).
+
+
+@jax.jit
+def _stacked(trees: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@jax.jit
+def unstacked(tree: PyTree) -> list[PyTree]:
+    """The lanes of a tree that carries them on its leading axis."""
+    lanes = len(jax.tree.leaves(tree)[0])
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(lanes)]
+
+
+@jax.jit
+def copied(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, tree)
 
 
 @lru_cache(maxsize=32)

@@ -90,7 +90,7 @@ def test_probe_head_is_the_regression_on_frozen_features(job):
 
     features = predict_logits(job.encoder, job.encoder.params, job.arrays, method="pooled")
     scaled = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    expected = LogisticRegression(max_iter=5000).fit(scaled, job.train.targets)
+    expected = LogisticRegression(C=0.01, max_iter=5000).fit(scaled, job.train.targets)
     logits = predict_logits(job.encoder, start_params(job, "probe"), job.arrays)
     found = jax.nn.softmax(logits)[:, 1]
     np.testing.assert_allclose(found, expected.predict_proba(scaled)[:, 1], atol=1e-4)
