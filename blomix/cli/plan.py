@@ -39,6 +39,8 @@ class Config:
     """Recompute each layer's activations: less memory, more time."""
     suggest: bool = False
     """Look for the cheapest setting that fits: fewest chips first, then least work."""
+    quick: bool = True
+    """For a TPU, end the compiler once every buffer has its place: seconds, not minutes."""
     json: bool = False
     """Print the result as one JSON line."""
 
@@ -62,6 +64,7 @@ def run(config: Config) -> dict[str, Any]:
         ensemble=config.ensemble,
         dtype=config.dtype,
         remat=config.remat,
+        quick=config.quick,
     )
     steps = plan.plan(setting)
     result: dict[str, Any] = {

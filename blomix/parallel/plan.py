@@ -1,6 +1,7 @@
 """What a setting needs of a device, from the compiler and without the device."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from blomix.data import Examples
 from blomix.encoders import Encoder
 from blomix.errors import InputError
+from blomix.parallel import early
 from blomix.parallel.cache import unwritten
 from blomix.parallel.chips import GIB, Topology
 from blomix.parallel.flops import matrix_flops
@@ -37,6 +39,8 @@ class Setting:
       unroll, hypergradient: see `BilevelProblem`.
       ensemble: folds and seeds that advance together.
       dtype, remat: see `Encoder`.
+      quick: for a TPU, end the compiler once every buffer has its place, before it writes machine
+        code: seconds in place of minutes for the same bytes.
     """
 
     config: str | Path
@@ -50,6 +54,7 @@ class Setting:
     accumulate: int = 1
     dtype: str = "bfloat16"
     remat: bool = True
+    quick: bool = True
 
     def __post_init__(self):
         positive(self, "batch", "length", "ensemble")  # the recipe checks the rest
@@ -68,7 +73,8 @@ class Need:
       flops: of its matrix products, recomputation included.
       seconds: no step is faster: products at the chip's peak, or every argument read and every
         result written once at its memory's. None where there are no public figures.
-      compiled_in: seconds; None where the compiler refused.
+      compiled_in: seconds, with `Setting.quick` those until every buffer had its place; None where
+        the compiler refused.
     """
 
     memory: dict[str, int]
@@ -101,7 +107,7 @@ def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> d
             f"{setting.topology}, found {setting.mesh.devices}"
         )
     place = OnMesh.of(setting.mesh, setting.topology.devices())
-    return {name: _need(setting, place, *STEP_OF[name](setting)) for name in steps}
+    return {name: _need(setting, place, name) for name in steps}
 
 
 def cheapest(setting: Setting, step: str = "search") -> tuple[Setting, Need] | None:
@@ -189,9 +195,40 @@ def _batch(setting: Setting, front: tuple[int, ...] = ()) -> dict[str, jax.Shape
     return {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in shapes.items()}
 
 
-def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
-    stacked = setting.ensemble > 1 and "inner" in arguments[2]  # one lane finetunes the average
+def _need(setting: Setting, place: OnMesh, name: str) -> Need:
+    step, arguments = STEP_OF[name](setting)
     flops = matrix_flops(step, *arguments) / setting.mesh.rows
+    if _stacked(setting, arguments):
+        flops *= setting.ensemble / setting.mesh.ensemble
+    limit, chip = _limit(setting), setting.topology.chip
+    if setting.quick and chip is not None:
+        memory, took = _until_placed(setting, name)
+    else:
+        memory, took = _compiled(setting, place, step, arguments)
+    seconds = None
+    if chip is not None and took is not None:
+        moved = memory["arguments"] + memory["outputs"]
+        seconds = max(flops / chip.flops, moved / chip.bandwidth)
+    return Need(memory, limit, flops, seconds, took)
+
+
+Compiled = tuple[dict[str, int], float | None]  # `Need.memory` and `Need.compiled_in`
+
+
+def _until_placed(setting: Setting, name: str) -> Compiled:
+    started = time.monotonic()
+    found = early.memory(_alone, setting, name)
+    return (found, time.monotonic() - started) if isinstance(found, dict) else found
+
+
+def _alone(setting: Setting, name: str) -> Compiled:
+    """The same in a process of its own."""
+    place = OnMesh.of(setting.mesh, setting.topology.devices())
+    return _compiled(setting, place, *STEP_OF[name](setting))
+
+
+def _compiled(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Compiled:
+    stacked = _stacked(setting, arguments)
     if stacked:
         state, shared, batch = arguments
         state, batch = jax.tree.map(
@@ -199,19 +236,16 @@ def _need(setting: Setting, place: OnMesh, step: Any, arguments: tuple) -> Need:
         )
         arguments = (state, shared, batch)
         step = vmapped(step, place.lane_axis)
-        flops *= setting.ensemble / setting.mesh.ensemble
-    limit, chip = _limit(setting), setting.topology.chip
     try:
         with unwritten():
             program = compile_step(step, arguments, place, stacked)
     except jax.errors.JaxRuntimeError as error:
-        return Need({"total": bytes_wanted(error)}, limit, flops, None, None)
-    memory = program.memory
-    seconds = None
-    if chip is not None:
-        moved = memory["arguments"] + memory["outputs"]
-        seconds = max(flops / chip.flops, moved / chip.bandwidth)
-    return Need(memory, limit, flops, seconds, program.seconds)
+        return {"total": bytes_wanted(error)}, None
+    return program.memory, program.seconds
+
+
+def _stacked(setting: Setting, arguments: tuple) -> bool:
+    return setting.ensemble > 1 and "inner" in arguments[2]  # one lane finetunes the average
 
 
 def _limit(setting: Setting) -> int:
@@ -221,7 +255,8 @@ def _limit(setting: Setting) -> int:
 
 def bytes_wanted(error: Exception) -> int:
     """Bytes a program wanted, from the compiler's refusal of it."""
-    found = re.search(r"Used ([\d.]+)([KMGT]) of", str(error))
+    # "Used 24.60G of 15.75G hbm"; by libtpu 0.0.52 "temporaries (19.52G) exceeds available HBM".
+    found = re.search(r"([\d.]+)([KMGT])(?: of|\) exceeds)", str(error))
     if found is None:
         raise error
     return int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}[found[2]])

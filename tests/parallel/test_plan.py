@@ -74,10 +74,15 @@ def test_splitting_the_weights_divides_the_least_there_must_be(setting):
 
 
 REFUSAL = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 24.60G of 15.75G hbm."
+NEWER_REFUSAL = (
+    "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
+    "required for HLO temporaries (19.52G) exceeds available HBM (15.75G). HLO module: jit_step."
+)
 
 
 def test_bytes_wanted_are_read_from_the_compiler():
     assert plan.bytes_wanted(RuntimeError(REFUSAL)) == int(24.6 * 2**30)
+    assert plan.bytes_wanted(RuntimeError(NEWER_REFUSAL)) == int(19.52 * 2**30)
     with pytest.raises(RuntimeError, match="another"):
         plan.bytes_wanted(RuntimeError("another failure"))
 
@@ -93,6 +98,17 @@ def test_a_refusal_of_the_compiler_is_a_result(setting, monkeypatch):
     assert not record["fits"]
     printed = text({"topology": "cpu:1", "mesh": "", "steps": {"finetune": record}})
     assert "24.60 of 15.75 GiB (total 24.60), DOES NOT FIT" in printed
+
+
+def test_a_quick_plan_has_the_bytes_of_the_compiled_program(setting):
+    pytest.importorskip("libtpu")
+    setting = replace(setting, topology=Topology.parse("v5e:1x1"))
+    (quick,) = plan.plan(setting, ("finetune",)).values()
+    (whole,) = plan.plan(replace(setting, quick=False), ("finetune",)).values()
+    for kind in ("arguments", "outputs"):
+        assert quick.memory[kind] == whole.memory[kind]
+    assert abs(quick.memory["temporaries"] - whole.memory["temporaries"]) <= 2**14
+    assert (quick.flops, quick.seconds) == (whole.flops, whole.seconds)
 
 
 def test_topologies():
