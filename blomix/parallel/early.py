@@ -5,21 +5,22 @@ then writes machine code for minutes, which no byte depends on. It cannot be ask
 but it can be asked to write down what it did, and be ended once it has.
 """
 
+import json
 import os
-import pickle
 import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 PLACES = "*.after_optimizations-buffer-assignment.txt"
 NEXT = "*.after_optimizations_after_buffer_assignment.txt"  # written once PLACES is whole
-ANSWER = "answer.pickle"
+ANSWER = "answer.json"
 
 
 def memory(function: Callable[..., Any], *arguments: Any) -> dict[str, int] | Any:
@@ -27,6 +28,10 @@ def memory(function: Callable[..., Any], *arguments: Any) -> dict[str, int] | An
     its own, and ends that once the program's buffers have their places: bytes a device by kind, as
     `Program.memory` has them. The function's own answer where that comes first, as it does where
     the compiler refuses the program, or does not write down what it does.
+
+    Args:
+      function: of a module that can be imported by its name.
+      arguments: JSON, as is what the function answers.
 
     Raises:
       CalledProcessError: the function failed, with a traceback on stderr.
@@ -43,7 +48,8 @@ def memory(function: Callable[..., Any], *arguments: Any) -> dict[str, int] | An
         )
         assert process.stdin is not None
         try:
-            process.stdin.write(pickle.dumps((function, arguments)))
+            call = [function.__module__, function.__name__, arguments]
+            process.stdin.write(json.dumps(call).encode() + b"\n")
             process.stdin.flush()
             while process.poll() is None:
                 if any(Path(folder).glob(NEXT)):
@@ -56,7 +62,7 @@ def memory(function: Callable[..., Any], *arguments: Any) -> dict[str, int] | An
             process.stdin.close()
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
-        return pickle.loads(Path(folder, ANSWER).read_bytes())
+        return json.loads(Path(folder, ANSWER).read_text())
 
 
 def bytes_by_kind(places: str) -> dict[str, int]:
@@ -75,10 +81,10 @@ def bytes_by_kind(places: str) -> dict[str, int]:
 
 
 def main() -> None:
-    function, arguments = pickle.load(sys.stdin.buffer)
+    module, name, arguments = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    answer = function(*arguments)
-    Path(sys.argv[1], ANSWER).write_bytes(pickle.dumps(answer))
+    answer = getattr(import_module(module), name)(*arguments)
+    Path(sys.argv[1], ANSWER).write_text(json.dumps(answer))
 
 
 def _end_with_parent() -> None:

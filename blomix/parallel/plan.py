@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -217,12 +217,16 @@ Compiled = tuple[dict[str, int], float | None]  # `Need.memory` and `Need.compil
 
 def _until_placed(setting: Setting, name: str) -> Compiled:
     started = time.monotonic()
-    found = early.memory(_alone, setting, name)
-    return (found, time.monotonic() - started) if isinstance(found, dict) else found
+    words = {field.name: getattr(setting, field.name) for field in fields(setting)}
+    words |= {name: str(words[name]) for name in ("config", "topology", "mesh")}
+    found = early.memory(_alone, words, name)
+    return (found, time.monotonic() - started) if isinstance(found, dict) else tuple(found)
 
 
-def _alone(setting: Setting, name: str) -> Compiled:
-    """The same in a process of its own."""
+def _alone(words: dict[str, Any], name: str) -> Compiled:
+    """The same in a process of its own, where a setting comes in plain words."""
+    parsed = {"topology": Topology.parse(words["topology"]), "mesh": Shape.parse(words["mesh"])}
+    setting = Setting(**words | parsed)
     place = OnMesh.of(setting.mesh, setting.topology.devices())
     return _compiled(setting, place, *STEP_OF[name](setting))
 

@@ -184,8 +184,8 @@ def stack(phase: Phase, lanes: range, place: Placement = ONE_DEVICE) -> Phase:
     )
 
 
-# The next three are compiled: states have many leaves, and an eager operation costs a call each (and
-# an accelerator, the first time, a compilation).
+# The next three are compiled: states have many leaves, and eagerly each of them is a call, on an
+# accelerator also, the first time, a compilation.
 
 
 @jax.jit
