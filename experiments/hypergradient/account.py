@@ -1,8 +1,8 @@
 """Where an outer step's time goes, by kind of instruction, from the compiled program and a trace.
 
-`python -m experiments.hypergradient.account --out DIR`: for the plain step, the exact ones and the
-finite difference at K = 1, MiniLM, layers not rematerialised, what the program runs of each kind
-(loops counted as often as they turn) and the time that the cores spent in it.
+`python -m experiments.hypergradient.account`: for the plain step, the exact ones and the finite
+difference at K = 1, MiniLM, layers not rematerialised, scanned and unrolled: what the program runs
+of each kind (loops counted as often as they turn), and how long its instructions took.
 """
 
 import argparse
@@ -17,17 +17,22 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.hypergradient.bench import PLAIN, Case, compile_cell, run_arguments
+from experiments.hypergradient.bench import PLAIN, Case, run_arguments, step_of
 
-CASE = Case("minilm", 1, False, "adamw")
-PROGRAMS = (PLAIN, "exact", "exact, residuals kept", "finite difference", "reverse")
-KINDS = ("matrix products", "random words", "arrays of weights", "other arrays")
+CASES = {
+    "scanned": Case("minilm", 1, False, "adamw"),
+    "unrolled": Case("minilm", 1, False, "adamw", scan=False),
+}
+PROGRAMS = (PLAIN, "exact", "exact, residuals kept", "finite difference")
+KINDS = ("matrix products", "random words", "copies", "weights", "activations")
 
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "u16": 2, "s64": 8, "f64": 8}
 _COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", re.M | re.S)
 _INSTRUCTION = re.compile(r"^\s*(ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)", re.M)
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 _CONTROL = {"parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all"}
+_MOVES = {"copy", "slice", "dynamic-slice", "dynamic-update-slice", "transpose", "broadcast"}
+_MOVES |= _CONTROL | {"reshape", "concatenate", "pad", "fusion"}
 
 
 class Instruction(NamedTuple):
@@ -122,10 +127,13 @@ class Program:
         body = self.body(i)
         if self.flops(i):
             return KINDS[0]
-        if any(x.opcode == "xor" for x in body):
+        arrays = [(x.opcode, *shape) for x in body for shape in dimensions(x.shape) if shape[1]]
+        if any(kind == "u32" for _, kind, _ in arrays):
             return KINDS[1]
-        shapes = [d for x in body for _, d in dimensions(x.shape)]
-        return KINDS[2] if any(d[-2:] in self.weights for d in shapes) else KINDS[3]
+        moves = all(opcode in _MOVES for opcode, kind, _ in arrays if kind not in ("s32", "pred"))
+        if moves and not any(x.opcode == "reduce" for x in body):
+            return KINDS[2]
+        return KINDS[3] if any(d[-2:] in self.weights for *_, d in arrays) else KINDS[4]
 
 
 def seconds(compiled, arguments) -> float:
@@ -135,10 +143,12 @@ def seconds(compiled, arguments) -> float:
 
 
 def spent_in(compiled, arguments) -> dict[str, float]:
-    """Milliseconds that the cores spent in each instruction, by name, of one run."""
+    """Milliseconds of each instruction, by name, in one run; two cores may run two at a time."""
     found: dict[str, float] = defaultdict(float)
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
     with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
+        with jax.profiler.trace(folder, profiler_options=options):
             seconds(compiled, arguments)
         (trace,) = Path(folder).rglob("*.xplane.pb")
         for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
@@ -148,38 +158,43 @@ def spent_in(compiled, arguments) -> dict[str, float]:
     return found
 
 
-def account(name: str, rounds: int) -> list[dict]:
-    compiled, _ = compile_cell(CASE, name)
-    leaves = jax.tree.leaves(CASE.encoder().params)
-    program = Program(compiled.as_text(), {x.shape[-2:] for x in leaves if x.size > 10**5})
-    arguments = run_arguments(CASE, name)
-    wall = min(seconds(compiled, arguments) for _ in range(rounds + 1))
+def account(layers: str, name: str, rounds: int) -> list[dict]:
+    case = CASES[layers]
+    step, shapes = step_of(case, name)
+    compiled = jax.jit(step).lower(*shapes).compile()
+    matrices = (x for x in jax.tree.leaves(case.encoder().params) if x.ndim > 1 and x.size > 10**5)
+    program = Program(compiled.as_text(), {x.shape[-2:] for x in matrices})
+    arguments = run_arguments(case, name)
+    whole = 1e3 * min(seconds(compiled, arguments) for _ in range(rounds + 1))
     traces = [spent_in(compiled, arguments) for _ in range(rounds)]
-    rows = {kind: dict.fromkeys(("runs", "gflop", "gigabytes"), 0) for kind in KINDS}
+    rows = {
+        kind: {"layers": layers, "program": name, "program_milliseconds": whole, "kind": kind}
+        | dict.fromkeys(("runs", "gflop", "gigabytes"), 0)
+        for kind in KINDS
+    }
     names = defaultdict(set)
     for i, times in program.runs():
-        kind = program.kind(i)
-        names[kind].add(i.name)
-        rows[kind]["runs"] += times
-        rows[kind]["gflop"] += times * program.flops(i) / 1e9
-        rows[kind]["gigabytes"] += times * program.bytes(i) / 1e9
+        row = rows[program.kind(i)]
+        names[row["kind"]].add(i.name)
+        row["runs"] += times
+        row["gflop"] += times * program.flops(i) / 1e9
+        row["gigabytes"] += times * program.bytes(i) / 1e9
     for kind, row in rows.items():
-        row["core_milliseconds"] = min(sum(t.get(x, 0.0) for x in names[kind]) for t in traces)
-    program_of = {"program": name, "program_milliseconds": 1e3 * wall}
-    return [program_of | {"kind": kind} | row for kind, row in rows.items()]
+        row["milliseconds"] = min(sum(t.get(x, 0.0) for x in names[kind]) for t in traces)
+    return list(rows.values())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--programs", nargs="+", default=PROGRAMS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     rows = []
-    for name in options.programs:
-        rows += account(name, options.rounds)
-        for row in rows[-len(KINDS) :]:
-            print(json.dumps(row), flush=True)
+    for layers in CASES:
+        for name in PROGRAMS:
+            rows += account(layers, name, options.rounds)
+            for row in rows[-len(KINDS) :]:
+                print(json.dumps(row), flush=True)
     environment = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
     path = options.out / f"account-{jax.default_backend()}.json"
     path.write_text(json.dumps(environment | {"rows": rows}, indent=1) + "\n")
