@@ -53,6 +53,10 @@ class Case(NamedTuple):
     steps: int
     remat: bool
     inner: str
+    scan: bool = True
+
+    def encoder(self, abstract: bool = True):
+        return encoder(self.shape, remat=self.remat, scan=self.scan, abstract=abstract)
 
 
 def problem_for(case: Case, name: str, model):
@@ -61,7 +65,7 @@ def problem_for(case: Case, name: str, model):
 
 def step_of(case: Case, name: str):
     """(step, abstract arguments), the state being the first argument or the first two."""
-    model = encoder(case.shape, remat=case.remat)
+    model = case.encoder()
     if name == PLAIN:
         step, init = plain_step(model, case.inner)
         state = jax.eval_shape(init, model.params)
@@ -90,7 +94,7 @@ def random_batch(key, *lead: int):
 
 
 def run_arguments(case: Case, name: str):
-    model = encoder(case.shape, remat=case.remat, abstract=False)
+    model = case.encoder(abstract=False)
     inner_key, outer_key = jax.random.split(jax.random.key(1))
     inner = random_batch(inner_key, case.steps, BATCH, LENGTH)
     if name == PLAIN:
@@ -104,7 +108,7 @@ def run_arguments(case: Case, name: str):
 
 def accuracy(case: Case, names: list[str]) -> dict[str, dict[str, float]]:
     """Relative error and cosine of each hypergradient against the exact one."""
-    model = encoder(case.shape, remat=case.remat)
+    model = case.encoder()
 
     def flat(name):
         problem = problem_for(case, name, model)
@@ -154,6 +158,7 @@ def main() -> None:
     parser.add_argument("--k", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--estimators", nargs="+", default=list(ESTIMATORS), choices=ESTIMATORS)
     parser.add_argument("--no-remat", action="store_true", help="keep all activations of a layer")
+    parser.add_argument("--unrolled", action="store_true", help="layers unrolled, not scanned")
     parser.add_argument("--inner", default="adamw", choices=INNER, help="inner optimizer")
     parser.add_argument("--time", action="store_true", help="also run, and measure the time")
     parser.add_argument("--accuracy", action="store_true", help="also run, and compare")
@@ -163,14 +168,15 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     remat = not options.no_remat
-    parts = (jax.default_backend(), "" if remat else "no-remat", options.inner)
+    layers = ("" if remat else "no-remat", "unrolled" if options.unrolled else "")
+    parts = (jax.default_backend(), *layers, options.inner)
     name_of_file = "-".join(("bench", *(p for p in parts if p not in ("", "adamw"))))
     path = options.out / f"{name_of_file}.json"
     environment = {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
     cells = json.loads(path.read_text()) if path.exists() else []
     found = {(c["jax"], c["shape"], c["k"], c["estimator"]): c for c in cells}
     for shape, k in product(options.shapes, options.k):
-        case = Case(shape, k, remat, options.inner)
+        case = Case(shape, k, remat, options.inner, not options.unrolled)
         here = []
         for name in (PLAIN, *options.estimators):
             cell = found.get((jax.__version__, shape, k, name))

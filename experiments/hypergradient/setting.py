@@ -41,7 +41,14 @@ ESTIMATORS = {
 }
 
 
-def encoder(shape: str, *, remat: bool, dtype: str = "float32", abstract: bool = True) -> Encoder:
+def encoder(
+    shape: str,
+    *,
+    remat: bool,
+    scan: bool = True,
+    dtype: str = "float32",
+    abstract: bool = True,
+) -> Encoder:
     layers, hidden, heads = SHAPES[shape]
     config = {
         "model_type": "bert",
@@ -58,7 +65,7 @@ def encoder(shape: str, *, remat: bool, dtype: str = "float32", abstract: bool =
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
     }
-    options = {"remat": remat, "scan_layers": True, "dtype": dtype, "abstract": abstract}
+    options = {"remat": remat, "scan_layers": scan, "dtype": dtype, "abstract": abstract}
     return Encoder.from_config(config, 2, **options)
 
 

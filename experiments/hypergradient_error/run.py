@@ -94,6 +94,8 @@ def main() -> None:
     parser.add_argument(
         "--at", type=int, nargs="+", default=[0, 1, 3, 10, 20, 40], help="outer steps to measure at"
     )
+    parser.add_argument("--unroll", type=int, default=1, help="inner steps of an outer step")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "cola.json")
     options = parser.parse_args()
 
@@ -114,6 +116,7 @@ def main() -> None:
             Mixup(where=encoder.is_mixed),
             inner=adamw(LEARNING_RATE, weight_decay=0.01),
             outer=optax.adam(2e-3),
+            unroll=options.unroll,
             hypergradient=case.estimator,
         )
 
@@ -139,6 +142,7 @@ def main() -> None:
         "examples": EXAMPLES,
         "batch": [BATCH, tokens["input_ids"].shape[1]],
         "learning_rate": LEARNING_RATE,
+        "unroll": options.unroll,
     }
 
     # --- the run ---------------------------------------------------------------------------
@@ -146,7 +150,9 @@ def main() -> None:
     state = problem(Case(Exact())).init(jax.random.key(SEED), encoder.params)
     records, shares = [], []
     for step in range(max(options.at) + 1):
-        inner = jax.tree.map(lambda x: x[None], batch(inner_rows, step, 0))
+        first = step * options.unroll
+        each = [batch(inner_rows, first + k, 0) for k in range(options.unroll)]
+        inner = jax.tree.map(lambda *parts: np.stack(parts), *each)
         outer = batch(outer_rows, step, 1)
         data = (encoder.params, inner, outer)
         if step in options.at:
@@ -154,7 +160,8 @@ def main() -> None:
                 {on: estimate(Case(kind, dropout=on), state, *data) for on in (True, False)}
                 for kind in (Exact(), FirstOrder())
             )
-            for name, case in CASES.items():
+            for name in options.cases:
+                case = CASES[name]
                 found, on = estimate(case, state, *data), case.dropout
                 at = direct[on]
                 if case.other_keys:
