@@ -32,8 +32,8 @@ from blomix.recipe.leaves import Leaves, joined
 SHORT = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2}
 FOLDED = SHORT | {"folds": 2, "search_epochs": 2, "search_learning_rate": 1e-2}
 QUICK = {name: FOLDED if "folds" in vars(kind()) else SHORT for name, kind in METHODS.items()}
-# Methods that train few numbers need larger steps, or more of them, to get anywhere; so does one that
-# starts from a probe, and that probe itself a weaker penalty, on this encoder's small features.
+# Methods that train few numbers need larger steps, or more of them, to get anywhere; so does one
+# that starts from a probe, and that probe itself a weaker penalty, on so small features.
 QUICK |= {name: SHORT | {"learning_rate": 5e-2} for name in ("lora", "bitfit")}
 QUICK["probe"] = SHORT | {"strength": 1.0}
 EPOCHS = {"bitfit": 30, "wise_ft": 20}
