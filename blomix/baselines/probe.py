@@ -6,7 +6,7 @@ from typing import ClassVar
 from blomix.recipe.checks import positive
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fit, Fitted
-from blomix.recipe.probe import fit_probe
+from blomix.recipe.probe import STRENGTH, fit_probe
 from blomix.recipe.training import Training
 
 
@@ -27,7 +27,7 @@ class Probe(Training):
 
     name: ClassVar[str] = "probe"
 
-    strength: float = 0.01
+    strength: float = STRENGTH
 
     def __post_init__(self):
         super().__post_init__()

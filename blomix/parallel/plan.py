@@ -218,7 +218,7 @@ Compiled = tuple[dict[str, int], float | None]  # `Need.memory` and `Need.compil
 def _until_placed(setting: Setting, name: str) -> Compiled:
     started = time.monotonic()
     words = {field.name: getattr(setting, field.name) for field in fields(setting)}
-    words |= {name: str(words[name]) for name in ("config", "topology", "mesh")}
+    words |= {key: str(words[key]) for key in ("config", "topology", "mesh")}
     found = early.memory(_alone, words, name)
     return (found, time.monotonic() - started) if isinstance(found, dict) else tuple(found)
 
@@ -260,7 +260,7 @@ def _limit(setting: Setting) -> int:
 def bytes_wanted(error: Exception) -> int:
     """Bytes a program wanted, from the compiler's refusal of it."""
     # "Used 24.60G of 15.75G hbm"; by libtpu 0.0.52 "temporaries (19.52G) exceeds available HBM".
-    found = re.search(r"([\d.]+)([KMGT])(?: of|\) exceeds)", str(error))
+    found = re.search(r"(?:Used |\()([\d.]+)([KMGT])(?: of|\) exceeds)", str(error))
     if found is None:
         raise error
     return int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}[found[2]])

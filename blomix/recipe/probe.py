@@ -8,6 +8,8 @@ from blomix.recipe.job import Job, predict_logits
 
 PyTree = Any
 
+STRENGTH = 0.01  # of the penalty, inverse: see experiments/LOG.md
+
 
 def start_params(job: Job, head_init: str) -> PyTree:
     """The weights a method starts from: the pretrained ones, with the head `head_init` names."""
@@ -17,7 +19,7 @@ def start_params(job: Job, head_init: str) -> PyTree:
     return job.encoder.with_head(job.encoder.params, weights, bias)
 
 
-def fit_probe(job: Job, strength: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
+def fit_probe(job: Job, strength: float = STRENGTH) -> tuple[np.ndarray, np.ndarray]:
     """Fits the head alone.
 
     Features are the input of the encoder's last linear layer, without dropout, standardised for the

@@ -91,6 +91,18 @@ def torchs(directory, batch, labels):
     return forward, train
 
 
+def interleaved(programs, rounds, clock):
+    """Median seconds of each program, which take turns."""
+    seconds = {name: [] for name in programs}
+    for turn in range(rounds + 2):
+        for name, program in programs.items():
+            start = clock()
+            program()
+            if turn >= 2:  # the first two compile and warm up
+                seconds[name].append(clock() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("directory")
@@ -109,14 +121,7 @@ def main():
     programs = {}
     for who, build in (("blomix", ours), ("torch", torchs)):
         programs[who, "forward"], programs[who, "step"] = build(arguments.directory, batch, labels)
-    seconds = {name: [] for name in programs}
-    for turn in range(arguments.rounds + 2):
-        for name, program in programs.items():
-            start = clock()
-            program()
-            if turn >= 2:  # the first two compile and warm up
-                seconds[name].append(clock() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    medians = interleaved(programs, arguments.rounds, clock)
     result = {
         "model": Path(arguments.directory).name,
         "batch": list(shape),

@@ -9,7 +9,6 @@ between them, are the floor of that pass: prints seconds (medians) and GFLOP/s o
 import argparse
 import json
 import os
-import statistics
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from compare import interleaved
 
 
 def main():
@@ -51,16 +51,8 @@ def main():
         "xla": lambda: run(*ours).block_until_ready(),
         "torch": lambda: chain(*theirs, torch.nn.functional.linear),
     }
-    seconds = {name: [] for name in programs}
-    for turn in range(arguments.rounds + 2):
-        for name, program in programs.items():
-            start = time.perf_counter()
-            program()
-            if turn >= 2:  # the first two compile and warm up
-                seconds[name].append(time.perf_counter() - start)
     flops = 2 * rows * layers * sum(k * n for k, n in shapes)
-    for name, times in seconds.items():
-        median = statistics.median(times)
+    for name, median in interleaved(programs, arguments.rounds, time.perf_counter).items():
         print(f"{name:6s} {median:.3f} s  {flops / median / 1e9:.0f} GFLOP/s")
 
 

@@ -7,7 +7,6 @@ compiler is ended once every buffer has its place; `--whole` lets it go on, for 
 
 import argparse
 import json
-import re
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from jax.sharding import SingleDeviceSharding
 from blomix.hypergradient import Exact, FiniteDifference, Reverse
 from blomix.parallel import early
 from blomix.parallel.chips import Topology
+from blomix.parallel.plan import bytes_wanted
 from experiments.hypergradient.setting import batch_shape, encoder, memory, problem_of
 
 ESTIMATORS = {
@@ -52,11 +52,10 @@ def markdown(cells: list[dict]) -> str:
     """GB of temporaries + arguments: a row a chip, encoder and batch, a column an estimator."""
     rows = {(c["chip"], c["shape"], c["batch"]): {} for c in cells}
     for c in cells:
-        said = re.search(r"\((\d[\d.]+)G\) exceeds", c.get("refused", ""))
         if "temporaries" in c:
             text = f"{c['temporaries'] / 1e9:.2f} + {c['arguments'] / 1e9:.2f}"
         else:
-            text = f"no: {float(said[1]) * 2**30 / 1e9:.2f}" if said else "no"
+            text = f"no: {bytes_wanted(RuntimeError(c['refused'])) / 1e9:.2f}"
         rows[c["chip"], c["shape"], c["batch"]][c["estimator"]] = text
     lines = [["chip", "encoder", "batch", *ESTIMATORS], ["---"] * (3 + len(ESTIMATORS))]
     for (chip, *case), texts in sorted(rows.items()):
