@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import result_of
 
-FAST = ("--set", "folds=2", "--epochs", "4", "--batch-size", "8", "--learning-rate", "5e-3")
+SHORT = ("--epochs", "4", "--batch-size", "8", "--learning-rate", "5e-3")
+FAST = ("--set", "folds=2", "--set", "hypergradient=first_order", *SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def runs(tiny_model, reviews, tmp_path_factory):
     for method in ("blomix", "plain"):
         arguments = ["finetune", "--model", tiny_model, "--train", reviews["train"]]
         arguments += ["--validation", reviews["validation"], "--run-dir", folder / method]
-        arguments += ["--method", method, *(FAST if method == "blomix" else FAST[2:])]
+        arguments += ["--method", method, *(FAST if method == "blomix" else SHORT)]
         assert _main([str(argument) for argument in arguments]) == 0
     return folder
 
