@@ -1,0 +1,138 @@
+"""How much could any alpha gain? An upper bound, on the tuning tasks.
+
+Command: python -m experiments.low_resource.headroom.run --model MODEL --data DATA
+
+The soup control (the default recipe with alpha = 1) is trained on 100 examples. Then its task
+weights stay as they are, and alpha is
+
+- one constant at all mixed weights, over a grid;
+- learned by Adam on `OUTER` more labelled examples, which nobody with 100 has: one alpha a matrix,
+  or rank 1, from 1 or from 0.5.
+
+An alpha that is learned on 20 of the 100 examples knows less. Scores are of the validation split.
+Writes results/TASK-SEED.json, keeps those that are there, and prints the mean score of each alpha
+and its paired gain over alpha = 1.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from blomix.bench import read_study
+from blomix.bench.jobs import Workshop
+from blomix.bench.runner import machine
+from blomix.bench.study import Cell
+from blomix.data import batch_rows, encode, subsample
+from blomix.evaluation import metrics, tables
+from blomix.mixup import Mixup
+from blomix.recipe.drive import drive
+from blomix.recipe.job import Job, predict_logits
+from blomix.recipe.leaves import Leaves
+from blomix.recipe.phase import Unrecorded
+from blomix.recipe.progress import Progress
+from blomix.runs import files
+
+HERE = Path(__file__).parent
+CONSTANTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+LEARNED = (("matrix", 1.0), ("rank1", 1.0), ("rank1", 0.5))
+OUTER, STEPS, BATCH, RATE = 500, 64, 16, 2e-2  # two passes
+ONE = "constant 1"
+
+
+def learned(job: Job, mixup: Mixup, task, more: dict[str, np.ndarray]):
+    """The mixed weights after `STEPS` of Adam on alpha, the task weights fixed."""
+    pretrained = job.encoder.params
+    optimizer = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
+
+    @jax.jit
+    def step(alpha, state, batch, key):
+        def objective(alpha):
+            return job.loss(mixup.mix(alpha, task, pretrained), batch, key)
+
+        updates, state = optimizer.update(jax.grad(objective)(alpha), state)
+        return mixup.project(optax.apply_updates(alpha, updates)), state
+
+    alpha = mixup.init(job.key("alpha"), pretrained)
+    state = optimizer.init(alpha)
+    for t in range(STEPS):
+        rows = batch_rows(len(more["labels"]), BATCH, seed=job.seed, fold=0, step=t)
+        batch = {name: array[rows] for name, array in more.items()}
+        alpha, state = step(alpha, state, batch, jax.random.fold_in(job.key("masks"), t))
+    return mixup.mix(alpha, task, pretrained)
+
+
+def scores_of(workshop: Workshop, cell: Cell) -> dict[str, float]:
+    """Name of an alpha -> score."""
+    job = workshop.job(cell)
+    pretrained = job.encoder.params
+    train, scored = workshop.examples(cell.task)
+    mine = set(job.train.digests)
+    others = train.select([row for row, digest in enumerate(train.digests) if digest not in mine])
+    others = subsample(others, min(OUTER, len(others)), cell.seed)
+    length = cell.task.max_length
+    more = encode(others, job.encoder.tokenizer, length, multiple=length)
+    (fitted,), _, _ = drive([workshop.method(cell).fit(job)], Unrecorded(), Progress(quiet=True))
+    where = Leaves.of(pretrained, job.encoder.is_mixed)
+
+    def score(params) -> float:
+        logits = predict_logits(job.encoder, params, workshop.scored_arrays(cell))
+        return metrics.evaluate(scored.metric, scored.targets, logits)["score"]
+
+    found = {}
+    for constant in CONSTANTS:
+        mixup = Mixup("matrix", where=where, init=constant)
+        alpha = mixup.init(job.key("alpha"), pretrained)
+        found[f"constant {constant:g}"] = score(mixup.mix(alpha, fitted.params, pretrained))
+    for granularity, init in LEARNED:
+        mixup = Mixup(granularity, where=where, init=init)
+        found[f"{granularity} from {init:g}"] = score(learned(job, mixup, fitted.params, more))
+    return found
+
+
+def as_results(record: dict) -> list[dict]:
+    """A result for each alpha, as `blomix.evaluation` takes them."""
+    costs = {"steps": 0, "gradient_evaluations": 0, "seconds": 0}
+    return [record | costs | {"method": name, "score": x} for name, x in record["scores"].items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", default=["irony", "scicite"])
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+
+    study = read_study(HERE)
+    workshop = Workshop(study, options.model, options.data)
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for cell in study.cells():
+        if cell.task.name not in options.tasks:
+            continue
+        path = options.out / f"{cell.task.name}-{cell.seed}.json"
+        if not path.exists():
+            train, scored = workshop.examples(cell.task)
+            subset = subsample(train, cell.n, cell.subset_seed)
+            record = {
+                "task": cell.task.name,
+                "n": cell.n,
+                "seed": cell.seed,
+                "metric": train.metric,
+                "majority_score": metrics.majority(train.metric, subset.targets, scored.targets),
+                "scores": scores_of(workshop, cell),
+                "environment": machine(),
+            }
+            files.write_json(path, record)
+            print(path.name, json.dumps(record["scores"]), flush=True)
+        results += as_results(json.loads(path.read_text(encoding="utf-8")))
+    print(tables.markdown(tables.method_rows(results)))
+    print(tables.markdown(tables.comparison_rows(results, ONE)))
+
+
+if __name__ == "__main__":
+    main()
