@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 from jax.sharding import SingleDeviceSharding
 
+from blomix.errors import InputError
 from blomix.hypergradient import Exact, FiniteDifference, Reverse
 from blomix.parallel import early
 from blomix.parallel.chips import Topology
@@ -73,6 +74,11 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
+    try:
+        for chip in options.chips:
+            Topology.parse(chip)
+    except InputError as error:
+        parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "aot.json"
     cells = json.loads(path.read_text()) if path.exists() else []
