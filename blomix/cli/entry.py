@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -23,6 +24,8 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     from blomix.runs.signals import Interrupted
 
     cache.enable()
+    # transformers reads tokenizers here, and would advise every user to install torch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         config = tyro.cli(
             command.Config,

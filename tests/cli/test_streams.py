@@ -45,3 +45,10 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
     line = f'"{sys.executable}" -c "$1" <&- >&- 2>&-'
     done = subprocess.run(["bash", "-c", line, "bash", code], env={"PYTHONPATH": str(ROOT)})
     assert done.returncode > 2
+
+
+def test_a_user_is_not_advised_to_install_torch(tiny_model, reviews, tmp_path):
+    flags = ("--train", str(reviews["train"]), "--run-dir", str(tmp_path / "run"), "--dry-run")
+    done = command("", "finetune", "--model", str(tiny_model), *flags)
+    assert done.stdout.endswith("code=0\n")
+    assert "torch" not in done.stderr.lower()
