@@ -9,6 +9,7 @@ from blomix.evaluation.statistics import (
     interquartile_interval,
     interquartile_mean,
     sign_flip_p,
+    spread_ratio,
     summarize,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "interquartile_mean",
     "majority",
     "sign_flip_p",
+    "spread_ratio",
     "summarize",
 ]

@@ -45,7 +45,8 @@ class Comparison:
     """A method minus its reference on the same (task, n, seed): mean over tasks of mean gains.
 
     p is two-sided; `p_holm` is corrected for all comparisons made together. `unpaired` counts the
-    runs of either that have no partner, which are left out.
+    runs of either that have no partner, which are left out. `sd_ratio` is the method's spread over
+    the reference's with its interval, see `spread_ratio`.
     """
 
     method: str
@@ -57,6 +58,9 @@ class Comparison:
     high: float
     p: float
     p_holm: float
+    sd_ratio: float
+    sd_low: float
+    sd_high: float
 
 
 def score_of(result: Result) -> float:
@@ -139,14 +143,43 @@ def compare(
 ) -> list[Comparison]:
     """Each method against one reference, paired by (task, n, seed), p-values corrected by Holm.
 
-    The interval is a paired bootstrap, stratified by (task, n); p is from the sign-flip permutation
-    test of the same statistic, exact up to 16 pairs.
+    The gain's interval is a paired bootstrap, stratified by (task, n); p is from the sign-flip
+    permutation test of the same statistic, exact up to 16 pairs.
 
     Raises InputError where a method shares no (task, n, seed) with the reference.
     """
     found = [_compare(results, method, against, confidence, seed) for method in methods]
     corrected = holm([comparison["p"] for comparison in found])
     return [Comparison(**one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def spread_ratio(
+    strata: Sequence[np.ndarray], *, confidence: float = 0.95
+) -> tuple[float, Interval]:
+    """(sd of one method over another's, its interval): the geometric mean over strata.
+
+    strata: (2, runs) each, scores of both methods in paired runs. The interval is the jackknife's,
+    of the logarithm and with pairs left out (Miller, "Jackknifing variances", Ann. Math. Statist.
+    39, 1968), which unlike that of an F ratio needs no normal scores. nan where a stratum has fewer
+    than three pairs, or a method no spread with one of them left out.
+    """
+    from scipy.stats import t
+
+    centre, variance, freedom = 0.0, 0.0, 0
+    for pairs in strata:
+        n = pairs.shape[1]
+        if n < 3:
+            return math.nan, _NO_INTERVAL
+        spreads = np.array([np.delete(pairs, i, axis=1).std(axis=1, ddof=1) for i in range(n)])
+        if not spreads.all():
+            return math.nan, _NO_INTERVAL
+        left_out = np.log(spreads[:, 0] / spreads[:, 1])
+        ours, theirs = pairs.std(axis=1, ddof=1)
+        centre += math.log(ours / theirs) / len(strata)
+        variance += (n - 1) * left_out.var() / len(strata) ** 2
+        freedom += n - 1
+    reach = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    return math.exp(centre), (math.exp(centre - reach), math.exp(centre + reach))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -192,15 +225,17 @@ def _compare(results, method: str, against: str, confidence: float, seed: int) -
             f"no run of {method!r} has the task, n and seed of a run of {against!r}: "
             f"{len(ours)} and {len(theirs)} runs"
         )
-    strata: dict[tuple, list[float]] = {}
+    strata: dict[tuple, list[tuple[float, float]]] = {}
     for cell in shared:
-        strata.setdefault(cell[:2], []).append(ours[cell] - theirs[cell])
-    gains = [np.array(values) for values in strata.values()]
+        strata.setdefault(cell[:2], []).append((ours[cell], theirs[cell]))
+    pairs = [np.array(values).T for values in strata.values()]
+    gains = [own - other for own, other in pairs]
 
     def statistic(*drawn, axis):
         return np.mean([values.mean(axis=axis) for values in drawn], axis=0)
 
     low, high = _bootstrap(gains, statistic, confidence, seed)
+    sd_ratio, (sd_low, sd_high) = spread_ratio(pairs, confidence=confidence)
     return {
         "method": method,
         "against": against,
@@ -210,6 +245,9 @@ def _compare(results, method: str, against: str, confidence: float, seed: int) -
         "low": low,
         "high": high,
         "p": sign_flip_p(gains, seed),
+        "sd_ratio": sd_ratio,
+        "sd_low": sd_low,
+        "sd_high": sd_high,
     }
 
 

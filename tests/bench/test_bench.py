@@ -141,8 +141,12 @@ def test_the_summary_has_tables_and_figures(study, bench):
     assert bench(folder, "--summarize")["cells"] == 8
     text = (folder / "results.md").read_text()
     assert "Paired gain over plain" in text
+    assert "sd ratio" in text
     assert "probe" in (folder / "results.csv").read_text()
     assert (folder / "spread.svg").read_text().lstrip().startswith("<?xml")
+    written = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    bench(folder, "--summarize")
+    assert {path: path.read_bytes() for path in written} == written
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from blomix.evaluation.statistics import (
     interquartile_interval,
     interquartile_mean,
     sign_flip_p,
+    spread_ratio,
     summarize,
 )
 
@@ -128,3 +129,51 @@ def test_intervals_need_two_seeds_and_comparisons_a_partner(runs):
         compare(runs([0.7]) + runs([0.8]) + runs([0.7], method="b"), ["a"], "b")
     with pytest.raises(InputError, match="at least one"):
         summarize([])
+
+
+def test_spread_ratio_of_scaled_deviations_is_their_scale():
+    scores = np.array([0.1, 0.4, 0.2, 0.9])
+    ratio, interval = spread_ratio([np.array([0.5 * scores + 3, scores])])
+    assert (ratio, *interval) == pytest.approx((0.5, 0.5, 0.5))
+    # Strata count alike, whatever the scale of their scores.
+    halved, doubled = np.array([0.5 * scores, scores]), np.array([200 * scores, 100 * scores])
+    assert spread_ratio([halved, doubled])[0] == pytest.approx(1)
+
+
+def test_spread_ratio_by_hand():
+    # Leaving one of three out leaves a distance: 1, 2, 1 against 1, 1, 2, whose logarithms differ
+    # by 0, log 2, -log 2. Jackknife: variance = 2 / 3 of their squares' sum. Both sds are equal.
+    ratio, (low, high) = spread_ratio([np.array([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0]])])
+    assert ratio == pytest.approx(1)
+    reach = 4.3026527 * math.log(2) * math.sqrt(4 / 3)  # Student's t, 2 degrees of freedom, 97.5 %
+    assert (low, high) == pytest.approx((math.exp(-reach), math.exp(reach)))
+
+
+@pytest.mark.parametrize("tails", ["normal", "heavy"])
+def test_spread_ratio_covers_the_true_one(tails):
+    rng = np.random.default_rng(0)
+    scale = [1, 5] if tails == "heavy" else [1, 1]  # one run in ten strays far
+    hits = []
+    for _ in range(400):
+        shape = (3, 2, 10)  # tasks, methods, seeds
+        noise = rng.standard_normal(shape) * rng.choice(scale, shape, p=[0.9, 0.1])
+        common = rng.standard_normal((3, 1, 10))
+        scores = (noise + common) * np.array([[0.6], [1.0]])
+        _, (low, high) = spread_ratio(list(scores))
+        hits.append(low <= 0.6 <= high)
+    assert 0.92 <= np.mean(hits) <= 0.985
+
+
+@pytest.mark.parametrize(
+    "pairs", [[[0.1, 0.2], [0.1, 0.3]], [[0.5, 0.5, 0.5], [0.1, 0.2, 0.3]], [[0, 0, 1], [1, 2, 4]]]
+)
+def test_spread_ratio_needs_three_pairs_and_some_spread(pairs):
+    ratio, interval = spread_ratio([np.array(pairs)])
+    assert all(map(math.isnan, (ratio, *interval)))
+
+
+def test_a_comparison_tells_both_spreads(runs):
+    scores = [0.5, 0.6, 0.8, 0.9]
+    results = runs(scores, method="plain") + runs([0.7 + x / 4 for x in scores], method="steady")
+    (found,) = compare(results, ["steady"], "plain")
+    assert (found.sd_ratio, found.sd_low, found.sd_high) == pytest.approx((0.25, 0.25, 0.25))
