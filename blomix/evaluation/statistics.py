@@ -170,9 +170,10 @@ def spread_ratio(
         n = pairs.shape[1]
         if n < 3:
             return math.nan, _NO_INTERVAL
-        spreads = np.array([np.delete(pairs, i, axis=1).std(axis=1, ddof=1) for i in range(n)])
-        if not spreads.all():
+        kept = np.stack([np.delete(pairs, i, axis=1) for i in range(n)])
+        if not np.ptp(kept, axis=2).all():  # not sd: rounding makes that of equal scores 1e-17
             return math.nan, _NO_INTERVAL
+        spreads = kept.std(axis=2, ddof=1)
         left_out = np.log(spreads[:, 0] / spreads[:, 1])
         ours, theirs = pairs.std(axis=1, ddof=1)
         centre += math.log(ours / theirs) / len(strata)

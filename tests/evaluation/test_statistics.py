@@ -165,7 +165,13 @@ def test_spread_ratio_covers_the_true_one(tails):
 
 
 @pytest.mark.parametrize(
-    "pairs", [[[0.1, 0.2], [0.1, 0.3]], [[0.5, 0.5, 0.5], [0.1, 0.2, 0.3]], [[0, 0, 1], [1, 2, 4]]]
+    "pairs",
+    [
+        [[0.1, 0.2], [0.1, 0.3]],
+        [[0.5, 0.5, 0.5], [0.1, 0.2, 0.3]],
+        [[0, 0, 1], [1, 2, 4]],
+        [[0.1, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.5]],  # numpy's sd of three times 0.1 is 1.7e-17
+    ],
 )
 def test_spread_ratio_needs_three_pairs_and_some_spread(pairs):
     ratio, interval = spread_ratio([np.array(pairs)])
