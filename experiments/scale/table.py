@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+from blomix.errors import InputError
 from blomix.parallel.chips import Topology
 from blomix.parallel.mesh import Shape
 from blomix.parallel.plan import Setting, plan
@@ -37,9 +38,12 @@ def main() -> None:
     if arguments.markdown:
         return print(by_devices(records), growth(records), sep="\n\n")
     done = {json.dumps(record["setting"]) for record in records}
-    cells = product(arguments.encoders, arguments.topologies, arguments.estimators)
-    for encoder, name, estimator in cells:
-        topology = Topology.parse(name)
+    try:
+        topologies = [Topology.parse(name) for name in arguments.topologies]
+    except InputError as error:
+        parser.error(str(error))
+    cells = product(arguments.encoders, topologies, arguments.estimators)
+    for encoder, topology, estimator in cells:
         mesh = Shape(model=topology.size)  # weights split over all chips
         setting = Setting(
             CONFIGS / f"{encoder}.json",
@@ -52,7 +56,7 @@ def main() -> None:
         )
         described = {
             "encoder": encoder,
-            "topology": name,
+            "topology": str(topology),
             "mesh": str(mesh),
             "hypergradient": estimator,
             "batch": setting.batch,
