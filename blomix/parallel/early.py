@@ -8,6 +8,7 @@ but it can be asked to write down what it did, and be ended once it has.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -89,6 +90,7 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)  # which ends when the other end is gone
+    shutil.rmtree(sys.argv[1], ignore_errors=True)  # who made it may have been killed
     os._exit(1)
 
 

@@ -76,14 +76,16 @@ def test_a_failure_is_not_an_answer(capfd):
     assert "invalid literal for int" in capfd.readouterr().err
 
 
-def test_the_compiler_does_not_outlive_who_asked(tmp_path):
+def test_neither_the_compiler_nor_its_files_outlive_who_asked(tmp_path):
     pid = tmp_path / "pid"
+    dumps = tmp_path / "dumps"
+    dumps.mkdir()
     code = (
         "from blomix.parallel import early\n"
         "from tests.parallel.test_early import write_pid_and_go_on\n"
         f"early.memory(write_pid_and_go_on, {str(pid)!r})"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(dumps)})
     deadline = time.monotonic() + 60
     while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -92,3 +94,4 @@ def test_the_compiler_does_not_outlive_who_asked(tmp_path):
     while not gone(int(pid.read_text())) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert gone(int(pid.read_text()))
+    assert not list(dumps.iterdir())
