@@ -11,33 +11,27 @@ weights stay as they are, and alpha is
 
 An alpha that is learned on 20 of the 100 examples knows less; but this is no bound on the recipe,
 whose task weights are trained with alpha. Tuning tasks; scores are of the validation split.
-Writes results/TASK-SEED.json, keeps those that are there, and prints the mean score of each alpha
-and its paired gain over alpha = 1.
+Writes and prints what `experiments.low_resource.scored.run` says, against alpha = 1.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 
-from blomix.bench import read_study
 from blomix.bench.jobs import Workshop
-from blomix.bench.runner import Bench
 from blomix.bench.study import Cell
 from blomix.data import batch_rows, encode, subsample
-from blomix.evaluation import metrics, tables
+from blomix.evaluation import metrics
 from blomix.mixup import Mixup
 from blomix.recipe.drive import drive
 from blomix.recipe.job import Job, predict_logits
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.phase import Unrecorded
 from blomix.recipe.progress import Progress
-from blomix.runs import files
+from experiments.low_resource.scored import run
 
-HERE = Path(__file__).parent
 CONSTANTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEARNED = (("matrix", 1.0), ("rank1", 1.0), ("rank1", 0.5))
 OUTER, STEPS, BATCH, RATE = 500, 64, 16, 2e-2  # two passes
@@ -94,33 +88,5 @@ def scores_of(workshop: Workshop, cell: Cell) -> dict[str, float]:
     return found
 
 
-def as_results(record: dict) -> list[dict]:
-    """A result for each alpha, as `blomix.evaluation` takes them."""
-    costs = {"steps": 0, "gradient_evaluations": 0, "seconds": 0}
-    return [record | costs | {"method": name, "score": x} for name, x in record["scores"].items()]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    options = parser.parse_args()
-
-    study = read_study(HERE)
-    bench = Bench(Workshop(study, options.model, options.data), options.out)
-    options.out.mkdir(parents=True, exist_ok=True)
-    results = []
-    for cell in study.cells():
-        path = options.out / f"{cell.task.name}-{cell.seed}.json"
-        if not path.exists():
-            record = bench.describe(cell) | {"scores": scores_of(bench.workshop, cell)}
-            files.write_json(path, record)
-            print(path.name, json.dumps(record["scores"]), flush=True)
-        results += as_results(json.loads(path.read_text(encoding="utf-8")))
-    print(tables.markdown(tables.method_rows(results)))
-    print(tables.markdown(tables.comparison_rows(results, ONE)))
-
-
 if __name__ == "__main__":
-    main()
+    run(Path(__file__).parent, scores_of, ONE, __doc__)
