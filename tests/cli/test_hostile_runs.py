@@ -156,7 +156,7 @@ def test_places_that_cannot_be_written(blomix, commands, run, tmp_path, reviews,
     if out != "full":
         refused(blomix("compare", run, run, "--out", path), "cannot be written")
     if out == "taken":
-        refused(blomix("report", run, "--tensorboard", path), "cannot be written")
+        refused(blomix("report", run, "--tensorboard", path), "cannot write TensorBoard events")
     refused(blomix("predict", run, "--data", reviews["unlabelled"], "--output", path))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["full", "loop", "run", "taken"]
 

@@ -1,7 +1,10 @@
 """TensorBoard events hold every logged number."""
 
+import resource
+
 import pytest
 
+from blomix.errors import InputError
 from blomix.report.reading import RunRecord
 from blomix.report.tensorboard import write_events
 from tests.report.synthetic import write_run
@@ -23,6 +26,25 @@ def test_every_logged_number_is_a_scalar(tmp_path):
         for value in event_pb2.Event.FromString(record).summary.value
     }
     assert {"search/outer_loss/1", "finetune/loss/0", "validation/mcc"} <= tags
+
+
+def test_events_are_written_once_however_often(tmp_path):
+    run = RunRecord.load(write_run(tmp_path / "a"))
+    for _ in range(2):
+        write_events(run, tmp_path / "events")
+    assert len(list((tmp_path / "events").iterdir())) == 1
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
+    run = RunRecord.load(write_run(tmp_path / "a"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        with pytest.raises(InputError, match="cannot write TensorBoard events to"):
+            write_events(run, tmp_path / "events")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "events").iterdir())
 
 
 def records(data: bytes):
