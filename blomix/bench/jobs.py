@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -87,12 +89,18 @@ class Workshop:
 
     def encoder(self, task: TaskSpec, variant: Variant) -> Encoder:
         """The pretrained encoder with an output a class of the task."""
-        return self._encoder(task, tuple(sorted(variant.model.items())))
+        known = inspect.getfullargspec(Encoder.from_pretrained).kwonlyargs
+        for name in variant.model:
+            if name not in known:
+                raise InputError(
+                    f"{variant.name}: an encoder has no option {name!r}; it has {', '.join(known)}"
+                )
+        return self._encoder(task, json.dumps(variant.model, sort_keys=True, default=str))
 
     @cache  # noqa: B019
-    def _encoder(self, task: TaskSpec, options: tuple) -> Encoder:
+    def _encoder(self, task: TaskSpec, options: str) -> Encoder:
         train, _ = self.examples(task)
-        return Encoder.from_pretrained(self.model, **train.head, **dict(options))
+        return Encoder.from_pretrained(self.model, **train.head, **json.loads(options))
 
     def scored_arrays(self, cell: Cell) -> dict[str, np.ndarray]:
         return self._scored_arrays(cell.task, self.encoder(cell.task, cell.variant))
@@ -106,7 +114,7 @@ def build(variant: Variant) -> Training:
     """A variant's method; `learning_rate` is also the search's unless that is told.
 
     Raises:
-      InputError: no such method, or no such setting of it.
+      InputError: no such method, no such setting of it, or a setting of another type.
     """
     if variant.method not in METHODS:
         raise InputError(
@@ -114,12 +122,18 @@ def build(variant: Variant) -> Training:
         )
     kind = METHODS[variant.method]
     settings = variant.settings | variant.swept
-    fields = [field.name for field in dataclasses.fields(kind)]
-    for name in settings:
+    fields = {field.name: getattr(kind, field.name) for field in dataclasses.fields(kind)}
+    for name, value in settings.items():
         if name not in fields:
             raise InputError(
                 f"{variant.name}: {variant.method} has no setting {name!r}; it has "
                 f"{', '.join(fields)}"
+            )
+        expected = int if fields[name] is None else type(fields[name])
+        if type(value) not in ((float, int) if expected is float else (expected,)):
+            raise InputError(
+                f"{variant.name}: {name}: expected a value of type {expected.__name__}, "
+                f"found {value!r}"
             )
     if "search_learning_rate" in fields and "learning_rate" in settings:
         settings = {"search_learning_rate": settings["learning_rate"]} | settings

@@ -29,6 +29,7 @@ from blomix.runs import environment, files
 from blomix.small_files import read_text
 
 Record = dict[str, Any]
+_NAMED = {"config", "kind", "subset_seed", "model"}  # what tells a record from another cell's
 
 
 class Forgetful(Unrecorded):
@@ -111,11 +112,21 @@ class Bench:
             yield True
 
     def finished(self, cell: Cell) -> bool:
-        """Whether a cell has a result of these very settings."""
+        """Whether a cell has a result of these very settings.
+
+        Raises:
+          InputError: it has one of another encoder, which is not to be written over.
+        """
         record = read_record(self.results / cell.path)
         if record is None or ("error" in record and self.retry):
             return False
-        return record["config"] == self.config(cell)
+        source = Path(self.workshop.model).name
+        if record["model"]["source"] != source:
+            raise InputError(
+                f"{self.results / cell.path}: expected a result of the encoder {source!r}, found "
+                f"one of {record['model']['source']!r}; give --results another folder"
+            )
+        return is_of(cell, record) and record["config"] == self.config(cell)
 
     def config(self, cell: Cell) -> Record:
         """All that decides a cell's outcome beside data, versions and device."""
@@ -218,6 +229,11 @@ class Watch:
         )
 
 
+def is_of(cell: Cell, record: Record) -> bool:
+    """Whether the parts of a cell that its record names beside `config` are those of the record."""
+    return (record["kind"], record["subset_seed"]) == (cell.variant.method, cell.subset_seed)
+
+
 def read_record(path: Path) -> Record | None:
     """A cell's result, None where there is none."""
     try:
@@ -226,7 +242,7 @@ def read_record(path: Path) -> Record | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a cell's result, found {error}; delete it") from None
-    if not isinstance(record, dict) or "config" not in record:
+    if not isinstance(record, dict) or not record.keys() >= _NAMED:
         raise InputError(f"{path}: expected a cell's result, found something else; delete it")
     return record
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from blomix.errors import InputError
 from blomix.small_files import read_text
 
 Settings = dict[str, Any]
+RecipeName = Literal["default", "paper", "released"]
+Cost = Literal["steps", "gradients"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ class Variant:
 
     name: str
     method: str
-    recipe: Literal["default", "paper", "released"] = "default"
+    recipe: RecipeName = "default"
     settings: Settings = field(default_factory=dict)
     model: Settings = field(default_factory=dict)
     seeds: int | None = None
     match: str | None = None
-    match_by: Literal["steps", "gradients"] = "steps"
+    match_by: Cost = "steps"
     swept: Settings = field(default_factory=dict)
 
     @property
@@ -167,6 +169,12 @@ def read_study(folder: str | Path) -> Study:
     for name in ("tasks", "sizes", "seeds"):
         if not table.get(name):
             raise InputError(f"{where}: expected an entry {name!r} that is not empty")
+    for name, least in (("sizes", 1), ("seeds", 0), ("subset_seeds", 0)):
+        for value in table.get(name, ()):
+            if type(value) is not int or value < least:
+                raise InputError(
+                    f"{where}: {name}: expected whole numbers of at least {least}, found {value!r}"
+                )
     source = folder / table.get("from", ".")
     names = table.get("variants") or sorted(
         path.stem for path in source.glob("*.toml") if path.stem not in ("study", "chosen")
@@ -175,9 +183,11 @@ def read_study(folder: str | Path) -> Study:
     shared = table.get("settings", {}), table.get("model", {})
     variants = {name: _variant(source / f"{name}.toml", shared, chosen) for name in names}
     for variant in variants.values():
-        if variant.match is not None and variant.match not in variants:
-            raise InputError(f"{variant.name}: no variant {variant.match!r} to match")
+        _check_match(variant, variants)
     sweep = table.get("sweep", {})
+    for name, values in sweep.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{where}: sweep.{name}: expected a list of values, found {values!r}")
     points = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
     seeds = tuple(table["seeds"])
     subset_seeds = tuple(table.get("subset_seeds", seeds))
@@ -206,12 +216,34 @@ def _variant(path: Path, shared: tuple[Settings, Settings], chosen: Mapping) -> 
         raise InputError(f"{path}: expected an entry 'method'")
     settings, model = shared
     own = chosen.get(table.pop("chosen_as", path.stem), {})
+    if not isinstance(own, dict):
+        raise InputError(f"{path.stem}: expected a table of chosen settings, found {own!r}")
     table["settings"] = settings | table.get("settings", {}) | own
     table["model"] = model | table.get("model", {})
+    for name, choices in (("recipe", get_args(RecipeName)), ("match_by", get_args(Cost))):
+        if name in table and table[name] not in choices:
+            raise InputError(
+                f"{path}: {name}: expected one of {', '.join(choices)}, found {table[name]!r}"
+            )
+    if table.get("recipe", "default") != "default" and table["method"] != "blomix":
+        raise InputError(f"{path}: recipe {table['recipe']!r} is a setting of method 'blomix'")
     return Variant(path.stem, **table)
 
 
-def _task(name: str, entry: Mapping, where: Path) -> TaskSpec:
+def _check_match(variant: Variant, variants: Mapping[str, Variant]) -> None:
+    """A variant that matches has to come to one that does not."""
+    chain = [variant.name]
+    while (match := variants[chain[-1]].match) is not None:
+        if match not in variants:
+            raise InputError(f"{chain[-1]}: no variant {match!r} to match")
+        if match in chain:
+            raise InputError(f"{match}: it matches itself, by {' -> '.join([*chain, match])}")
+        chain.append(match)
+
+
+def _task(name: str, entry: Any, where: Path) -> TaskSpec:
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: tasks.{name}: expected a table, found {entry!r}")
     _check(entry, _TASK, f"{where}: tasks.{name}")
     settings: dict[str, Any] = {"name": name, "folder": name} | dict(entry)
     return TaskSpec(**settings)

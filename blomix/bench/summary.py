@@ -1,25 +1,32 @@
 """What a study found: tables and figures of its cells."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from blomix.bench.runner import read_record
-from blomix.bench.study import Study
+from blomix.bench.runner import is_of, read_record
+from blomix.bench.study import Cell, Study
 from blomix.errors import InputError
 from blomix.evaluation import figures, tables
 from blomix.runs import files
+from blomix.runs.files import plain
 
 
 def summarize(study: Study, results: Path) -> dict[str, Any]:
     """Writes results.md, results.csv and figures beside the study's results.
+
+    Returns:
+      How many cells the summary is of, how many of them failed, how many it leaves out because
+      their settings are no longer the study's ("stale"), and where it lies.
 
     Raises:
       InputError: no cell of the study has a result.
     """
     from matplotlib import rc_context
 
-    found = (read_record(results / cell.path) for cell in study.cells())
-    records = [costed(record) for record in found if record is not None]
+    found = [(cell, read_record(results / cell.path)) for cell in study.cells()]
+    there = [(cell, record) for cell, record in found if record is not None]
+    records = [costed(record) for cell, record in there if agrees(study, cell, record)]
     if not records:
         raise InputError(f"{results}: no results of this study; run it first")
     folder = results.parent
@@ -37,7 +44,27 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
         with rc_context({"svg.hashsalt": draw.__name__}):  # the same cells, the same bytes
             draw(records).savefig(folder / f"{draw.__name__}.svg", metadata={"Date": None})
     failed = sum("error" in record for record in records)
-    return {"cells": len(records), "failed": failed, "summary": str(folder / "results.md")}
+    counts = {"cells": len(records), "failed": failed, "stale": len(there) - len(records)}
+    return counts | {"summary": str(folder / "results.md")}
+
+
+def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
+    """Whether a record is of the study's settings, as far as they tell without encoder and data:
+    those of a variant that matches another's cost are decided by these."""
+    config = record["config"]
+    settings = cell.variant.settings | cell.variant.swept
+    if cell.variant.match is not None:
+        settings = {name: value for name, value in settings.items() if name != "epochs"}
+    told = plain(
+        {
+            "encoder": cell.variant.model,
+            "task": asdict(cell.task),
+            "validation_rows": study.validation_rows,
+            "method": settings,
+        }
+    )
+    kept = config | {"method": {name: config["method"].get(name) for name in settings}}
+    return is_of(cell, record) and all(kept[name] == value for name, value in told.items())
 
 
 def costed(record: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,39 @@ def test_a_changed_setting_runs_its_cells_again(study, bench):
     assert record["steps"] == 6
 
 
+@pytest.mark.parametrize(
+    ("text", "variant"),
+    [
+        (STUDY.replace("[11, 12]", "[13, 14]"), 'method = "plain"'),
+        (STUDY, 'method = "lp_ft"\n[settings]\nhead_init = "random"'),  # plain, by its settings
+    ],
+)
+def test_cells_of_another_subset_or_method_run_again(text, variant, study, bench):
+    folder = study()
+    bench(folder, "--width", 2)
+    before = cells(folder)
+    study(text, plain=variant)
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    changed = [path for path, record in cells(folder).items() if record != before[path]]
+    assert changed == ["plain/films-12-1.json", "plain/films-12-2.json"]
+    found = bench(folder, "--summarize")
+    assert (found["cells"], found["stale"]) == (2, 2)
+
+
+def test_cells_of_another_encoder_are_not_written_over(
+    study, bench, blomix, tiny_model, data_root, tmp_path
+):
+    folder = study()
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    before = cells(folder)
+    (tmp_path / "other").symlink_to(tiny_model)
+    place = ("--model", tmp_path / "other", "--data", data_root)
+    code, _, err = blomix("bench", folder, *place, "--width", 2)
+    assert code == 2
+    assert "give --results another folder" in err
+    assert cells(folder) == before
+
+
 def test_a_failure_is_recorded_counted_and_tried_again_on_demand(study, bench):
     broken = 'method = "lora"\n[settings]\nmatrices = "no such"'
     folder = study(plain='method = "plain"', broken=broken)
@@ -161,6 +194,22 @@ def test_the_summary_has_tables_and_figures(study, bench):
         (STUDY + "[tasks.films2]\nlength = 3", 'method = "plain"', "no entry 'length'"),
         (STUDY.replace("[11, 12]", "[11]"), 'method = "plain"', "subset_seeds"),
         (STUDY.replace("[12]", "[1000]"), 'method = "plain"', "1000"),
+        (STUDY.replace("[12]", '["12"]'), 'method = "plain"', "sizes: expected whole numbers"),
+        (STUDY.replace("[11, 12]", "[-1, 12]"), 'method = "plain"', "subset_seeds: expected"),
+        (
+            "tasks = {films = 1}\n" + STUDY.split("[settings]")[0],
+            'method = "plain"',
+            "tasks.films: expected a table",
+        ),
+        (STUDY + "[sweep]\nepochs = 2", 'method = "plain"', "sweep.epochs: expected a list"),
+        (STUDY, 'method = "plain"\nmatch = "plain"', "plain -> plain"),
+        (STUDY, 'method = "blomix"\nrecipe = "Paper"', "recipe: expected one of default, paper"),
+        (STUDY, 'method = "plain"\nrecipe = "paper"', "is a setting of method 'blomix'"),
+        (STUDY, 'method = "plain"\nmatch_by = "step"', "match_by: expected one of steps"),
+        (STUDY, 'method = "plain"\n[settings]\nepochs = "3"', "epochs: expected a value of type"),
+        (STUDY, 'method = "plain"\n[settings]\nepochs = true', "epochs: expected a value of type"),
+        (STUDY, 'method = "plain"\n[model]\npoling = "mean"', "no option 'poling'"),
+        (STUDY, 'method = "plain"\n[model]\npooling = 3', "pooling"),
     ],
 )
 def test_mistakes_take_one_line(text, variant, message, study, blomix, tiny_model, data_root):
