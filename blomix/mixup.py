@@ -183,9 +183,10 @@ class Mixup:
             return re.search(self.where, joined(path)) is not None
         return bool(self.where(path, leaf))
 
-    def _layer_of(self, path: tuple) -> str:
-        match = re.search(self.layer, joined(path))
-        return match.group() if match else joined(path)
+    def layer_of(self, path: str) -> str:
+        """The layer, under `"layer"`, of the leaf with this joined path."""
+        match = re.search(self.layer, path)
+        return match.group() if match else path
 
     def _layout(self, pretrained: PyTree) -> PyTree:
         """Shapes and dtypes of alpha."""
@@ -200,11 +201,11 @@ class Mixup:
             if not self._is_mixed(path, leaf):
                 continue
             unit = self._unit_shape(leaf)
-            shared = layers.setdefault(self._layer_of(path), unit)
+            shared = layers.setdefault(self.layer_of(joined(path)), unit)
             if shared.shape != unit.shape:
                 raise InputError(
                     f"Mixup: leaf {joined(path)!r} is a stack of shape {unit.shape}, but its layer "
-                    f"{self._layer_of(path)!r} one of {shared.shape}; give Mixup a `layer` "
+                    f"{self.layer_of(joined(path))!r} one of {shared.shape}; give Mixup a `layer` "
                     "expression that tells them apart"
                 )
         return layers
@@ -249,7 +250,7 @@ class Mixup:
         if self.granularity != "layer":
             return treedef.flatten_up_to(alpha)
         return [
-            alpha[self._layer_of(path)] if self._is_mixed(path, leaf) else None
+            alpha[self.layer_of(joined(path))] if self._is_mixed(path, leaf) else None
             for path, leaf in leaves
         ]
 

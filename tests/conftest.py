@@ -124,3 +124,14 @@ def result_of(output: str) -> dict:
     """The one JSON line of a command run with `--json`."""
     (line,) = output.strip().splitlines()
     return json.loads(line)
+
+
+@pytest.fixture
+def quick_to_compile():
+    """Compiles without optimising: the models are so small that compiling is all the time."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -15,7 +15,7 @@ from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit
 from blomix.recipe.probe import start_params
-from blomix.recipe.recipe import by_path
+from blomix.recipe.recipe import mixed_shares
 from blomix.recipe.training import Training, TrainState, accumulated
 
 
@@ -99,4 +99,4 @@ class JointStep:
         return self.mixup.mix(extra, params, pretrained)
 
     def shares(self, extra: Any) -> dict[str, Any]:
-        return by_path(jax.jit(self.mixup.alpha_of)(extra))
+        return mixed_shares(self.mixup)(extra)

@@ -36,8 +36,13 @@ def run(config: Config) -> dict[str, Any]:
         from blomix.report.reading import RunRecord
         from blomix.report.tensorboard import write_events
 
+        names: set[str] = set()
         for path in config.runs:
-            write_events(RunRecord.load(path), config.tensorboard / path.name)
+            name, again = path.resolve().name, 1
+            while (folder := name if again == 1 else f"{name}-{again}") in names:
+                again += 1
+            names.add(folder)
+            write_events(RunRecord.load(path), config.tensorboard / folder)
     return {"report": str(page), "verdict": verdict.headline, "reasons": list(verdict.reasons)}
 
 

@@ -65,6 +65,19 @@ class Examples:
             raise InputError(f"{self.name}: expected labelled examples, found texts alone")
         return self.labels
 
+    def check_paired(self, paired: bool, those: str) -> None:
+        """Raises InputError unless these are pairs where `those` are, single texts where not."""
+        if (self.pairs is not None) == paired:
+            return
+        kinds = "single texts", "pairs of texts"
+        remedy = (
+            "name both columns (--text and --text-pair)" if paired else "name one column (--text)"
+        )
+        raise InputError(
+            f"{self.name}: expected {kinds[paired]}, as {those} are, found {kinds[not paired]}; "
+            f"{remedy}"
+        )
+
     def label(self, row: int) -> str | float | None:
         """A row's label as a person reads it: the class's name, or the number."""
         if self.labels is None:

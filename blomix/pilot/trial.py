@@ -43,7 +43,7 @@ def run_trial(
     """Trains and scores every method on stratified splits until the budget is spent.
 
     A model that would not fit into what is left of the budget is passed over; how long it would
-    take is judged by earlier ones of its method.
+    take is judged by earlier ones of its method. The first model is trained whatever the budget.
 
     Args:
       encoder: pretrained, with a head for the examples' labels.
@@ -63,12 +63,14 @@ def run_trial(
             f"{examples.name}: {len(examples)} labelled examples are too few for a trial; it needs "
             f"at least {FEWEST}"
         )
+    # Each class and each fold of a method has to have an example.
+    fewest = max(2, examples.num_labels, *(method.lanes for method in methods.values()))
     started, cells = clock(), []
     for task in plan(tuple(methods), splits):
         left = budget - (clock() - started)
-        if left <= 0:
+        if left <= 0 and cells:
             break
-        train, tested = _split(examples, task, seed)
+        train, tested = _split(examples, task, seed, fewest)
         if _expected(cells, task.method, len(train)) > left:
             continue
         begun = clock()
@@ -115,14 +117,12 @@ def plan(methods: tuple[str, ...], splits: int) -> Iterator[Task]:
             yield from (Task(method, split, size) for method in methods)
 
 
-def _split(examples: Examples, task: Task, seed: int) -> tuple[Examples, Examples]:
+def _split(examples: Examples, task: Task, seed: int, fewest: int) -> tuple[Examples, Examples]:
     """(training part, scored part) of a task: nested in size, the same for all methods."""
     rows, tested = holdout(examples, TESTED, seed + task.split)
     train = examples.select(rows)
-    n = round(task.size * len(train))
-    return subsample(train, max(n, examples.num_labels, 2), seed + task.split), examples.select(
-        tested
-    )
+    n = max(round(task.size * len(train)), fewest)
+    return subsample(train, n, seed + task.split), examples.select(tested)
 
 
 def _expected(cells: list[Cell], method: str, n: int) -> float:

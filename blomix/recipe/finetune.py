@@ -161,7 +161,9 @@ def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Pr
     """Training and scored examples; the latter are held out where there are none."""
     train = examples_of(train)
     if validation is not None:
-        return train, examples_of(validation, like=train)
+        scored = examples_of(validation, like=train)
+        scored.check_paired(train.pairs is not None, "the training examples")
+        return train, scored
     rows, held = holdout(train, 0.2, seed)
     progress.note(
         f"no validation data: {len(held)} of {len(train)} examples, drawn evenly over the labels, "

@@ -16,7 +16,7 @@ from blomix.mixup import Constraint, Formula, Granularity, Mixup
 from blomix.recipe.checks import at_least, one_of, positive, within
 from blomix.recipe.folded import Folded, mean
 from blomix.recipe.job import Job
-from blomix.recipe.leaves import Leaves
+from blomix.recipe.leaves import Leaves, joined
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit, Phase
 from blomix.recipe.probe import start_params
@@ -40,7 +40,7 @@ class SearchStep:
 
     def __call__(self, state: BilevelState, pretrained: PyTree, batch: PyTree):
         state, metrics = self.problem.step(state, pretrained, batch["inner"], batch["outer"])
-        shares = jax.tree.leaves(self.problem.mixup.alpha_of(state.alpha))
+        shares = shares_by_leaf(self.problem.mixup, state.alpha).values()
         return state, metrics | {"shares": jnp.stack([share.mean() for share in shares])}
 
 
@@ -218,8 +218,19 @@ def mixed_weights(mixup: Mixup):
 
 @lru_cache(maxsize=64)
 def mixed_shares(mixup: Mixup):
-    share = jax.jit(mixup.alpha_of)
-    return lambda alpha: by_path(share(alpha))
+    # Not under jit, which would sort a mapping: the search logs the shares in this order.
+    return lambda alpha: {
+        path: np.asarray(share) for path, share in shares_by_leaf(mixup, alpha).items()
+    }
+
+
+def shares_by_leaf(mixup: Mixup, alpha: PyTree) -> dict[str, jax.Array]:
+    """`mixup.alpha_of(alpha)` by the mixed leaf's joined path, which a layer's leaves share."""
+    shares = mixup.alpha_of(alpha)
+    if mixup.granularity == "layer":
+        assert isinstance(mixup.where, Leaves)
+        return {path: shares[mixup.layer_of(path)] for path in sorted(mixup.where.paths)}
+    return {joined(path): share for path, share in jax.tree_util.tree_leaves_with_path(shares)}
 
 
 @lru_cache(maxsize=64)

@@ -64,8 +64,14 @@ class Result:
         return self.model.label_names
 
     def logits(self, texts: Texts) -> np.ndarray:
-        """Logits (n, num_labels) of texts, or of pairs of texts."""
+        """Logits (n, num_labels) of texts, or of pairs of texts.
+
+        Raises:
+          InputError: pairs for a model of single texts, or the reverse.
+        """
         examples = texts if isinstance(texts, Examples) else examples_of((texts, None))
+        if "pairs" in self.summary:
+            examples.check_paired(self.summary["pairs"], "those the model was trained on")
         arrays = encode(examples, self.model.tokenizer, self.summary["max_length"])
         return predict_logits(self.model, self.params, arrays)
 

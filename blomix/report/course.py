@@ -1,5 +1,6 @@
 """The course of a run: losses, norms and rates by step, alpha over time, the folds' agreement."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blomix.evaluation import metrics
-from blomix.report.reading import SEARCH, RunRecord
+from blomix.report.reading import FINETUNE, SEARCH, RunRecord
 
 if TYPE_CHECKING:
     from blomix.recipe.optimization import Rate
@@ -67,10 +68,11 @@ class Agreement:
 
 
 def series(records: Sequence[dict[str, Any]], name: str, search: bool) -> Series | None:
-    """The logged quantity `name` of the search, or of the training after it; None without it."""
+    """The logged quantity `name` of the search, or of the finetuning; None without it."""
     lanes: dict[int, tuple[list, list]] = {}
     for record in records:
-        if record.get(name) is None or (record["phase"] == SEARCH) != search:
+        phase = record["phase"] == SEARCH if search else record["phase"].startswith(FINETUNE)
+        if record.get(name) is None or not phase:
             continue
         steps, values = lanes.setdefault(record["lane"], ([], []))
         steps.append(_first_step(record["phase"]) + record["step"] + 1)
@@ -133,7 +135,11 @@ def learning_rates(run: RunRecord) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         curves["search, alpha"] = _curve(rate, inner.last)
     trained = series(run.metrics, "loss", search=False)
     if trained is not None and "learning_rate" in recipe:
-        rate = warmup_linear(recipe["learning_rate"], trained.last, recipe["warmup"])
+        steps = trained.last
+        if recipe.get("patience") is not None:  # it may have stopped on the way
+            per_epoch = math.ceil(run.summary["train_size"] / recipe["batch_size"])
+            steps = max(steps, round(recipe["epochs"] * per_epoch))
+        rate = warmup_linear(recipe["learning_rate"], steps, recipe["warmup"])
         curves["finetuning"] = _curve(rate, trained.last)
     return curves
 

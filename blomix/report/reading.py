@@ -17,6 +17,7 @@ from blomix.runs.files import finished
 from blomix.small_files import read_text
 
 SEARCH = "search"
+FINETUNE = "finetune"  # alone, or with its first step: finetune-19
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,8 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 
 def _toml(text: str) -> str:
-    tomllib.loads(text)
+    if not isinstance(tomllib.loads(text).get("resolved"), dict):
+        raise ValueError("expected a table [resolved]; it was edited")
     return text
 
 

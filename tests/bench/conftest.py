@@ -7,14 +7,8 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def quick_to_compile():
-    """Compiles without optimising: the models are so small that compiling is all the time."""
-    import jax
-
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def quick(quick_to_compile):
+    """All of these tests compile more than they compute."""
 
 
 @pytest.fixture

@@ -98,13 +98,15 @@ def test_a_result_with_another_kind_of_value(blomix, commands, run, command, cha
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
-@pytest.mark.parametrize("damage", ["flip", "pipe", "gone", "manifest is a pipe"])
+@pytest.mark.parametrize("damage", ["flip", "pipe", "gone", "link", "manifest is a pipe"])
 def test_a_damaged_export(blomix, commands, run, command, damage):
     path = run / "export" / ("manifest.json" if "manifest" in damage else "model.safetensors")
     content = bytearray(path.read_bytes())
     path.unlink()
     if "pipe" in damage:
         os.mkfifo(path)
+    elif damage == "link":
+        path.symlink_to("nowhere")
     elif damage == "flip":
         content[-1] ^= 1
         path.write_bytes(content)
@@ -135,6 +137,38 @@ def test_a_file_that_is_a_pipe(blomix, commands, run, command, name):
 def test_an_edited_file(blomix, commands, run, name, changes, word):
     edit(run / name, **changes)
     refused(blomix(*commands["report"](run)), name if name != "result.json" else "", word)
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_settings_that_were_cut_short(blomix, commands, run, command):
+    (run / "config.toml").write_text('model = "x"\n')
+    refused(blomix(*commands[command](run)), "config.toml", "expected a table [resolved]")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_single_texts_for_a_model_of_pairs(blomix, commands, run, command):
+    edit(run / "result.json", pairs=True)
+    refused(blomix(*commands[command](run)), "expected pairs of texts", "found single texts")
+
+
+def test_pairs_for_a_model_of_single_texts(blomix, run, tmp_path):
+    edit(run / "result.json", pairs=False)
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2\na,b\n")
+    answer = blomix(
+        "predict", run, "--data", tmp_path / "pairs.csv", "--output", tmp_path / "o.csv"
+    )
+    refused(answer, "expected single texts", "found pairs of texts")
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_runs_of_one_name_have_a_folder_each(blomix, run, tmp_path):
+    pytest.importorskip("tensorboardX")
+    other = shutil.copytree(run, tmp_path / "elsewhere" / run.name)
+    code, _, err = blomix(
+        *("report", run, other, "--out", tmp_path / "out", "--tensorboard", tmp_path / "events")
+    )
+    assert code == 0, err
+    assert sorted(path.name for path in (tmp_path / "events").iterdir()) == ["run", "run-2"]
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export", "report", "compare"])

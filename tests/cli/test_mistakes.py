@@ -89,6 +89,10 @@ CASES = {
         ],
         "maybe",
     ),
+    "pairs in validation": lambda at: (
+        ["--validation", at.file("pairs.csv", "sentence1,sentence2,label\na,b,positive\n")],
+        "expected single texts, as the training examples are, found pairs",
+    ),
     "one class": lambda at: (
         ["--train", at.file("one.csv", "text,label\ngood,yes\nfine,yes\n")],
         "class",

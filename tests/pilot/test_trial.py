@@ -10,7 +10,8 @@ from blomix.errors import InputError
 from blomix.pilot import trial
 from blomix.pilot.trial import plan, run_trial
 
-METHODS = {"probe": object(), "plain": object(), "blomix": object()}
+FOLDS = {"probe": 1, "plain": 1, "blomix": 5}
+METHODS = {name: SimpleNamespace(lanes=lanes) for name, lanes in FOLDS.items()}
 COST = {"probe": 0.005, "plain": 0.005, "blomix": 1.0}  # seconds a label
 COMPILING = 10.0  # seconds, once a method
 
@@ -28,6 +29,7 @@ def clock(monkeypatch):
 
     def finetune(encoder, train, tested, method, **options):
         assert not set(train.digests) & set(tested.digests)
+        assert len(train) >= method.lanes
         name = of[id(method)]
         now.seconds += COST[name] * len(train) + (COMPILING if name not in now.compiled else 0)
         now.compiled.add(name)
@@ -68,6 +70,17 @@ def test_without_an_end_of_time_everything_is_trained(clock):
     assert len(cells) == 2 * 3 * 3
     assert {cell.n for cell in cells} == {30, 60, 120}
     assert {cell.tested for cell in cells} == {40}
+
+
+@pytest.mark.parametrize("n", [trial.FEWEST, 18, 24])
+def test_the_smallest_trial_has_an_example_a_fold(n, clock):
+    cells = run_trial(None, examples(n), METHODS, 1e9, splits=2, clock=clock)
+    assert {cell.method for cell in cells} == set(METHODS)
+
+
+def test_the_first_model_is_trained_whatever_the_budget(clock):
+    (cell,) = run_trial(None, examples(), METHODS, 1e-9, clock=clock)
+    assert cell.method == "probe"
 
 
 def test_a_handful_of_examples_is_refused():

@@ -10,6 +10,7 @@ import pytest
 from blomix import BilevelProblem, Encoder, InputError, Mixup, Recipe
 from blomix.data import encode, load
 from blomix.recipe import Training
+from blomix.recipe.artifacts import mixable
 from blomix.recipe.drive import drive
 from blomix.recipe.finetune import job_of
 from blomix.recipe.folded import mean
@@ -72,6 +73,21 @@ def test_folds_partition_the_examples(job):
 def test_mean_keeps_the_factors_of_a_low_rank_alpha():
     found = mean([{"row": jnp.array([1.0, 0.0])}, {"row": jnp.array([0.0, 0.5])}])
     np.testing.assert_allclose(found["row"], [0.5, 0.25])
+
+
+@pytest.mark.parametrize("granularity", ["rank1", "layer"])
+def test_every_mixed_matrix_has_the_share_that_the_search_ended_with(
+    job, granularity, quick_to_compile
+):
+    start = {"alpha_init": 0.5, "alpha_noise": 0.2, "head_init": "random"}
+    recipe = Recipe(folds=1, granularity=granularity, hypergradient="first_order", **start)
+    recorder = Unrecorded()
+    (fitted,), _, _ = drive([recipe.fit(job)], recorder, Progress(quiet=True))
+    assert fitted.shares.keys() == mixable(job.encoder).keys()
+    last = [record["shares"] for record in recorder.records if "shares" in record][-1]
+    means = [share.mean() for share in fitted.shares.values()]
+    np.testing.assert_allclose(means, last, rtol=1e-5)
+    assert len(set(means)) > 1
 
 
 def test_pull_moves_alpha_toward_the_pretrained_side():

@@ -1,5 +1,7 @@
 """Maps, curves, agreement, advice, errors: each says what was put into the run."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,26 @@ def test_learning_rates_are_those_of_the_recipe(run):
     assert rate.max() == pytest.approx(1e-4)
     assert rate[-1] < 1e-5
     assert rates["search, alpha"][1].max() == pytest.approx(2e-3)
+
+
+def test_a_rate_does_not_fall_to_zero_where_patience_stopped(tmp_path):
+    path = write_run(tmp_path / "a") / "result.json"
+    found = json.loads(path.read_text())
+    found["recipe"] |= {"patience": 2, "epochs": 30.0}  # 390 steps of 16 of 200 rows
+    path.write_text(json.dumps(found))
+    _, rate = course.learning_rates(RunRecord.load(path.parent))["finetuning"]
+    assert len(rate) == 57
+    assert rate[-1] == pytest.approx(1e-4 * (390 - 56) / (390 - 39), rel=0.01)
+
+
+def test_a_phase_before_the_finetuning_is_no_part_of_it():
+    records = [
+        {"phase": phase, "lane": 0, "step": step, "loss": loss}
+        for phase, loss in (("fisher", 3.0), ("finetune", 1.0))
+        for step in range(3)
+    ]
+    found = course.series(records, "loss", search=False)
+    assert found.values[0].tolist() == [1.0] * 3
 
 
 def test_steps_of_an_epoch_wise_training_go_on_counting():
