@@ -100,7 +100,8 @@ def greatest(information: Any, leaves: Leaves, share: float) -> Any:
     """1 at the `share` of the entries of `leaves` that are greatest, and all over other leaves."""
     picked = {name: np.asarray(leaf) for name, leaf in leaves.pick(information).items()}
     flat = np.concatenate([leaf.ravel() for leaf in picked.values()])
-    least = np.partition(flat, flat.size - round(share * flat.size))[-round(share * flat.size) :]
+    count = max(1, round(share * flat.size))
+    least = np.partition(flat, flat.size - count)[-count:]
     masks = {name: jnp.asarray(leaf >= least.min()) for name, leaf in picked.items()}
     return put(masks, jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), information))
 

@@ -46,6 +46,12 @@ class Lora(Training):
     def __post_init__(self):
         super().__post_init__()
         positive(self, "rank", "scale")
+        try:
+            re.compile(self.matrices)
+        except re.error as error:
+            raise InputError(
+                f"Lora.matrices: expected a regular expression, found {self.matrices!r}: {error}"
+            ) from None
 
     def fit(self, job: Job) -> Fit:
         encoder = job.encoder

@@ -27,7 +27,7 @@ class Config:
     train: Path | None = None
     """File of labelled examples."""
     validation: Path | None = None
-    """File the score is measured on; without it a stratified 20 % of the training file."""
+    """File the score is measured on; without it a stratified 20 % of the training examples."""
     text: str | None = None
     """Column of the text; found by its name if left out."""
     text_pair: str | None = None
@@ -37,7 +37,8 @@ class Config:
     label_kind: LabelKind = "auto"
     """What the labels are; auto takes numbers with a fractional part for values."""
     train_size: int | None = None
-    """Train on a stratified draw of this many examples."""
+    """Use a stratified draw of this many training examples; without validation data the scored
+    20 % are of these too."""
     subset_seed: int | None = None
     """Seed of that draw, if not --seed."""
     method: str = "blomix"
@@ -95,6 +96,8 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.recipe import finetune
     from blomix.recipe.finetune import dry_run
 
+    if config.coordinator in (None, "auto") and (config.processes, config.process) != (None, None):
+        raise InputError("--processes and --process: expected beside --coordinator HOST:PORT alone")
     if config.coordinator is not None:
         hosts.join(config.coordinator, config.processes, config.process)
     method = method_of(config)
@@ -198,7 +201,7 @@ def _parsed(item: str, kind: type, fields: dict) -> tuple[str, Any]:
             return name, words[value.lower()] if value.lower() in words else int(value)
         return name, type(default)(value)
     except (ValueError, KeyError):
-        expected = type(default).__name__
+        expected = "int, or none" if default is None else type(default).__name__
         raise InputError(f"--set {item}: expected a value of type {expected}") from None
 
 

@@ -15,15 +15,15 @@ def examples_of(
     """`data` as examples.
 
     Args:
-      data: examples, which are returned as they are, or `(texts, labels)`: texts are strings or
-        pairs of strings; labels are strings, integers (classes) or floats (values), or None.
-      like: training examples, whose classes the labels must be of.
+      data: examples, or `(texts, labels)`: texts are strings or pairs of strings; labels are
+        strings, integers (classes) or floats (values), or None.
+      like: training examples, whose classes the labels must be of, and as whose they are numbered.
 
     Raises:
       InputError: texts that are not strings, labels of another length, a label that `like` lacks.
     """
     if isinstance(data, Examples):
-        return data
+        return data if like is None else data.like(like.label_names, like.is_regression)
     texts, labels = data
     rows: list[tuple[str, ...]] = [
         tuple(text) if isinstance(text, list | tuple) else (text,) for text in texts

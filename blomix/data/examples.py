@@ -65,6 +65,30 @@ class Examples:
             raise InputError(f"{self.name}: expected labelled examples, found texts alone")
         return self.labels
 
+    def like(self, label_names: tuple[str, ...] | None, regression: bool) -> "Examples":
+        """These examples with their classes numbered as `label_names` are.
+
+        Raises:
+          InputError: classes where values are expected or the reverse, or a class of another name.
+        """
+        if self.labels is None:
+            return self
+        if self.is_regression != regression:
+            kinds = "classes", "values"
+            raise InputError(
+                f"{self.name}: expected labels that are {kinds[regression]}, found "
+                f"{kinds[self.is_regression]}"
+            )
+        if self.label_names is None or label_names is None or self.label_names == label_names:
+            return self
+        if unknown := [name for name in self.label_names if name not in label_names]:
+            raise InputError(
+                f"{self.name}: expected the classes {', '.join(label_names)}, found "
+                f"{', '.join(unknown)}"
+            )
+        number = np.array([label_names.index(name) for name in self.label_names], np.int64)
+        return replace(self, labels=number[self.labels], label_names=label_names)
+
     def check_paired(self, paired: bool, those: str) -> None:
         """Raises InputError unless these are pairs where `those` are, single texts where not."""
         if (self.pairs is not None) == paired:

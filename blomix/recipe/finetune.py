@@ -4,7 +4,7 @@ import hashlib
 import time
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def finetune(
     recipe = recipe or Recipe()
     check_rows(recipe, place)
     progress = Progress(quiet or not is_first())
-    train, validation = splits(train, validation, seed, progress)
+    model, train, validation = matched(model, *splits(train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
     if together is None:
         together = told(recorded_together(run_dir))
@@ -130,19 +130,24 @@ def dry_run(
     The estimate is the compiler's for the first phase: arguments and temporaries of one step.
     """
     check_rows(recipe, place)
-    train, validation = splits(train, validation, seed, Progress(quiet=True))
+    progress = Progress(quiet=True)
+    model, train, validation = matched(model, *splits(train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
-    phase = next(recipe.fit(job))
+    phase = next(recipe.fit(job), None)  # the probe has none
+    steps, memory = 0, {}
     if together is None:
-        together = folds_fit(job, recipe, place)
+        together = phase is not None and folds_fit(job, recipe, place)
+    if phase is not None:
+        steps = phase.steps * len(phase.lanes)
+        memory = first_program(phase, together, place).memory
     sizes = [leaf.size for leaf in jax.tree.leaves(model.params)]
     return resolve(job, recipe, together) | {
         "parameters": sum(sizes),
         "mixed_parameters": sum(leaf.size for leaf in artifacts.mixable(model).values()),
         "tokens": job.arrays["input_ids"].shape[1],
-        "first_phase": phase.name,
-        "steps": phase.steps * len(phase.lanes),
-        "memory_bytes": first_program(phase, together, place).memory,
+        "first_phase": None if phase is None else phase.name,
+        "steps": steps,
+        "memory_bytes": memory,
     }
 
 
@@ -172,6 +177,28 @@ def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Pr
     return train.select(rows), train.select(held)
 
 
+def matched(model: "Encoder", train: Examples, validation: Examples):
+    """The three with one numbering of the classes: the model's, where it names them.
+
+    Raises:
+      InputError: a head for other labels than these.
+    """
+    train.targets  # noqa: B018 - raises where there are none
+    needed = train.is_regression, train.num_labels
+    if needed != (model.regression, model.num_labels):
+        heads = [
+            "values" if regression else f"{number} classes"
+            for regression, number in (needed, (model.regression, model.num_labels))
+        ]
+        raise InputError(
+            f"model: expected a head for {heads[0]}, as {train.name} has them, found one for "
+            f"{heads[1]}; load it with Encoder.from_pretrained(path, num_labels, regression=...)"
+        )
+    names = model.label_names or train.label_names
+    model = replace(model, labels=replace(model.labels, names=names))
+    return model, train.like(names, model.regression), validation.like(names, model.regression)
+
+
 def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_length: int) -> Job:
     """The training task; with `recipe.patience` another 20 % is held out, to stop on."""
     held = held_arrays = None
@@ -179,6 +206,11 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
         rows, held_rows = holdout(train, 0.2, seed)
         train, held = train.select(rows), train.select(held_rows)
         held_arrays = encode(held, model.tokenizer, max_length)
+    if not train.is_regression and len(np.unique(train.targets)) < 2:
+        raise InputError(
+            f"{train.name}: expected training rows of two classes or more, found {len(train)} "
+            f"labelled {train.label(0)!r}"
+        )
     arrays = encode(train, model.tokenizer, max_length)
     return Job(model, train, arrays, seed, max_length, held, held_arrays)
 

@@ -77,7 +77,7 @@ class Result:
 
     def decide(self, logits: np.ndarray) -> list:
         """The label name of each row of logits, or its value for a regression."""
-        if self.label_names is None:
+        if self.model.regression or self.label_names is None:
             return logits[:, 0].tolist()
         return [self.label_names[row] for row in logits.argmax(1)]
 
@@ -89,8 +89,9 @@ class Result:
         """The metrics of the run's task on labelled examples.
 
         Raises:
-          InputError: the examples have no labels.
+          InputError: the examples have no labels, or others than the model.
         """
+        examples = examples.like(self.label_names, self.model.regression)
         return metrics.evaluate(self.summary["metric"], examples.targets, self.logits(examples))
 
     def save_pretrained(self, directory: str | Path) -> None:
