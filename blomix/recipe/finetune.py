@@ -195,6 +195,12 @@ def matched(model: "Encoder", train: Examples, validation: Examples):
             f"{heads[1]}; load it with Encoder.from_pretrained(path, num_labels, regression=...)"
         )
     names = model.label_names or train.label_names
+    if set(names or ()) != set(train.label_names or ()):
+        raise InputError(
+            f"model: expected a head for the classes {', '.join(train.label_names or ())} of "
+            f"{train.name}, found one for {', '.join(names or ())}; load it with "
+            "Encoder.from_pretrained(path, label_names=...)"
+        )
     model = replace(model, labels=replace(model.labels, names=names))
     return model, train.like(names, model.regression), validation.like(names, model.regression)
 

@@ -64,7 +64,11 @@ def test_scored_examples_without_one_class_are_numbered_by_name(tiny_model, trai
         (["a", "b", "c"], {"num_labels": 2}, "a head for 3 classes"),
         (["a", "b", "b"], {"num_labels": 1, "regression": True}, "found one for values"),
         ([0.5, 1.5, 2.5], {"num_labels": 2}, "expected a head for values"),
-        (["a", "b", "b"], {"label_names": ("a", "x")}, "expected the classes a, x, found b"),
+        (
+            ["a", "b", "b"],
+            {"label_names": ("a", "x")},
+            "for the classes a, b of texts, found one for a, x",
+        ),
         (["a", "a", "b"], {"num_labels": 2}, "found 2 labelled 'a'"),
     ],
 )
