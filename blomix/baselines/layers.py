@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 
 
 def depth_of(encoder: "Encoder", path) -> int:
-    """0 for embeddings, 1, 2, ... for layers, one more than the last layer for what lies above."""
+    """0 for embeddings, 1, 2, ... for layers (a decoder's after the encoder's), one more than the
+    last layer for what lies above."""
     part = joined(path).split("/")[0]
     if part == "embeddings":
         return 0
-    if part != "layers":
+    if part == "decoder_embeddings":  # with the layer below the decoder's first
+        return encoder.architecture.num_layers
+    if part not in ("layers", "decoder_layers"):
         return number_of_layers(encoder) + 1
     layer = encoder.layer_of(path)
     if layer is None:
@@ -23,7 +26,8 @@ def depth_of(encoder: "Encoder", path) -> int:
 
 
 def number_of_layers(encoder: "Encoder") -> int:
-    return len(set(encoder.architecture.layer_of_step))
+    stacks = encoder.architecture, getattr(encoder.architecture, "decoder", None)
+    return sum(len(set(stack.layer_of_step)) for stack in stacks if stack is not None)
 
 
 def above(encoder: "Encoder", layers: int) -> Leaves:

@@ -41,7 +41,7 @@ class Lora(Training):
     learning_rate: float = 1e-3
     rank: int = 8
     scale: float = 16.0
-    matrices: str = "query|value"
+    matrices: str = "(decoder )?(cross )?(query|value)"
 
     def __post_init__(self):
         super().__post_init__()
