@@ -54,8 +54,8 @@ class Config:
     learning_rate: float | None = None
     """Peak learning rate of the task weights, in every phase."""
     head_init: Literal["random", "probe"] | None = None
-    """Start of the classifier: drawn from the seed, or a regression on frozen features; if left
-    out, the method's own (blomix: probe)."""
+    """Start of the classifier: drawn from the seed (where the checkpoint has none that fits), or a
+    regression on frozen features; if left out, the method's own (blomix: probe)."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE, any other setting of the method, such as folds=3. May be repeated."""
     max_length: int = 128

@@ -125,7 +125,8 @@ class Training:
       weight_decay: decoupled, on matrices alone (no biases, no LayerNorm).
       warmup: share of the steps in which the learning rate rises.
       clip: largest global norm of a gradient.
-      head_init: "random" from the seed, or "probe": the head starts as a logistic (or ridge)
+      head_init: "random": the model's own head, which loading draws from the seed where the
+        checkpoint has none that fits; or "probe": the head starts as a logistic (or ridge)
         regression on the frozen encoder's features (LP-FT; Kumar et al., ICLR 2022).
       accumulate: parts that a batch is computed in, one after the other, for less memory.
       patience: stop after this many epochs without a better score on the held-out examples and keep
