@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from blomix.bench.jobs import Workshop, digest, program_of
-from blomix.bench.study import Cell
+from blomix.bench.study import Cell, Study
 from blomix.data import leakage, subsample
 from blomix.errors import InputError
 from blomix.evaluation import metrics
@@ -25,6 +25,7 @@ from blomix.recipe.finetune import describe
 from blomix.recipe.job import predict_logits
 from blomix.recipe.phase import Fitted, Unrecorded
 from blomix.recipe.progress import Progress
+from blomix.recipe.training import Training
 from blomix.runs import environment, files
 from blomix.small_files import read_text
 
@@ -131,14 +132,7 @@ class Bench:
     def config(self, cell: Cell) -> Record:
         """All that decides a cell's outcome beside data, versions and device."""
         method = self.workshop.method(cell)
-        config = {
-            "method": dataclasses.asdict(method),
-            "encoder": cell.variant.model,
-            "task": dataclasses.asdict(cell.task),
-            "validation_rows": self.workshop.study.validation_rows,
-            "width": self.width,
-        }
-        return files.plain(config)
+        return settings_of(self.workshop.study, cell, method) | {"width": self.width}
 
     def run_group(self, group: list[Cell]) -> list[Record]:
         """Runs cells together and writes their files; one by one where that fails."""
@@ -227,6 +221,17 @@ class Watch:
             f"{self.done}/{self.total} cells, {self.failed} failed, {spent / 60:.1f} min, about "
             f"{left / 60:.1f} min left | {cell.variant.label} {cell.task.name} {cell.n}: {mean}"
         )
+
+
+def settings_of(study: Study, cell: Cell, method: Training) -> Record:
+    """What of a cell's `config` the study says."""
+    settings = {
+        "method": dataclasses.asdict(method),
+        "encoder": cell.variant.model,
+        "task": dataclasses.asdict(cell.task),
+        "validation_rows": study.validation_rows,
+    }
+    return files.plain(settings)
 
 
 def is_of(cell: Cell, record: Record) -> bool:

@@ -1,15 +1,15 @@
 """What a study found: tables and figures of its cells."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blomix.bench.runner import is_of, read_record
+from blomix.bench.jobs import build
+from blomix.bench.runner import is_of, read_record, settings_of
 from blomix.bench.study import Cell, Study
 from blomix.errors import InputError
 from blomix.evaluation import figures, tables
 from blomix.runs import files
-from blomix.runs.files import plain
 
 
 def summarize(study: Study, results: Path) -> dict[str, Any]:
@@ -49,22 +49,13 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
 
 
 def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
-    """Whether a record is of the study's settings, as far as they tell without encoder and data:
-    those of a variant that matches another's cost are decided by these."""
-    config = record["config"]
-    settings = cell.variant.settings | cell.variant.swept
+    """Whether a record is of the study's settings. The epochs of a variant that matches another's
+    cost follow from these and the data."""
+    method = build(cell.variant)
     if cell.variant.match is not None:
-        settings = {name: value for name, value in settings.items() if name != "epochs"}
-    told = plain(
-        {
-            "encoder": cell.variant.model,
-            "task": asdict(cell.task),
-            "validation_rows": study.validation_rows,
-            "method": settings,
-        }
-    )
-    kept = config | {"method": {name: config["method"].get(name) for name in settings}}
-    return is_of(cell, record) and all(kept[name] == value for name, value in told.items())
+        method = replace(method, epochs=record["config"]["method"]["epochs"])
+    told = settings_of(study, cell, method)
+    return is_of(cell, record) and record["config"] | told == record["config"]
 
 
 def costed(record: dict[str, Any]) -> dict[str, Any]:

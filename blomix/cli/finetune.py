@@ -96,10 +96,7 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.recipe import finetune
     from blomix.recipe.finetune import dry_run
 
-    if config.coordinator in (None, "auto") and (config.processes, config.process) != (None, None):
-        raise InputError("--processes and --process: expected beside --coordinator HOST:PORT alone")
-    if config.coordinator is not None:
-        hosts.join(config.coordinator, config.processes, config.process)
+    hosts.join(config.coordinator, config.processes, config.process)
     method = method_of(config)
     source, columns = source_of(config), columns_of(config)
     train = load(source, **columns, split="train")

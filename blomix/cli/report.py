@@ -5,6 +5,7 @@ finetuning, other seeds) are what its score is measured against.
 """
 
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,14 +37,19 @@ def run(config: Config) -> dict[str, Any]:
         from blomix.report.reading import RunRecord
         from blomix.report.tensorboard import write_events
 
-        names: set[str] = set()
-        for path in config.runs:
-            name, again = path.resolve().name, 1
-            while (folder := name if again == 1 else f"{name}-{again}") in names:
-                again += 1
-            names.add(folder)
+        folders = distinct([path.resolve().name for path in config.runs])
+        for path, folder in zip(config.runs, folders, strict=True):
             write_events(RunRecord.load(path), config.tensorboard / folder)
     return {"report": str(page), "verdict": verdict.headline, "reasons": list(verdict.reasons)}
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names, with -2, -3, ... after those that came before."""
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}-{i}" for i in count(2))
+        found.append(next(one for one in chain([name], others) if one not in found))
+    return found
 
 
 def text(result: dict[str, Any]) -> str:

@@ -10,20 +10,22 @@ HEARTBEAT_SECONDS = 30
 SHUTDOWN_SECONDS = 60
 
 
-def join(coordinator: str, processes: int | None = None, process: int | None = None) -> None:
+def join(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
     """Makes `jax.devices()` those of all processes; call it before anything else of JAX.
 
     Args:
       coordinator: HOST:PORT of process 0, which listens there; "auto" on a TPU pod or under a
-        cluster manager that JAX knows, which say all this themselves.
+        cluster manager that JAX knows, which say all this themselves; None for one process alone.
       processes: how many there are.
       process: which one this is, from 0.
 
     Raises:
       InputError: an address or a number that makes no sense, or the others did not come.
     """
-    if coordinator == "auto":
-        return _initialize()
+    if coordinator in (None, "auto"):
+        if (processes, process) != (None, None):
+            raise InputError("--processes and --process: expected beside --coordinator HOST:PORT")
+        return None if coordinator is None else _initialize()
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal():
         raise InputError(f"coordinator: expected HOST:PORT or auto, found {coordinator!r}")

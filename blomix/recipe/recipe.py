@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from blomix import _trees
 from blomix.bilevel import BilevelProblem, BilevelState
 from blomix.errors import InputError
 from blomix.hypergradient import ESTIMATORS, Exact, FiniteDifference
@@ -16,7 +17,7 @@ from blomix.mixup import Constraint, Formula, Granularity, Mixup
 from blomix.recipe.checks import at_least, one_of, positive, within
 from blomix.recipe.folded import Folded, mean
 from blomix.recipe.job import Job
-from blomix.recipe.leaves import Leaves, joined
+from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit, Phase
 from blomix.recipe.probe import start_params
@@ -230,7 +231,7 @@ def shares_by_leaf(mixup: Mixup, alpha: PyTree) -> dict[str, jax.Array]:
     if mixup.granularity == "layer":
         assert isinstance(mixup.where, Leaves)
         return {path: shares[mixup.layer_of(path)] for path in sorted(mixup.where.paths)}
-    return {joined(path): share for path, share in jax.tree_util.tree_leaves_with_path(shares)}
+    return _trees.by_path(shares)
 
 
 @lru_cache(maxsize=64)

@@ -69,10 +69,10 @@ class Agreement:
 
 def series(records: Sequence[dict[str, Any]], name: str, search: bool) -> Series | None:
     """The logged quantity `name` of the search, or of the finetuning; None without it."""
+    phase = SEARCH if search else FINETUNE
     lanes: dict[int, tuple[list, list]] = {}
     for record in records:
-        phase = record["phase"] == SEARCH if search else record["phase"].startswith(FINETUNE)
-        if record.get(name) is None or not phase:
+        if record.get(name) is None or not record["phase"].startswith(phase):
             continue
         steps, values = lanes.setdefault(record["lane"], ([], []))
         steps.append(_first_step(record["phase"]) + record["step"] + 1)

@@ -4,12 +4,14 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from blomix.bench import read_study
 from blomix.bench.jobs import Workshop
 from blomix.bench.runner import Bench
 from blomix.bench.study import Cell
-from blomix.evaluation import tables
+from blomix.evaluation import metrics, tables
+from blomix.recipe.job import predict_logits
 from blomix.runs import files
 
 
@@ -37,6 +39,14 @@ def run(
         results += _as_results(json.loads(path.read_text(encoding="utf-8")))
     print(tables.markdown(tables.method_rows(results)))
     print(tables.markdown(tables.comparison_rows(results, against)))
+
+
+def score(workshop: Workshop, cell: Cell, params: Any) -> float:
+    """The metric of the cell's task on its scored rows, of a model of these weights."""
+    _, scored = workshop.examples(cell.task)
+    encoder = workshop.encoder(cell.task, cell.variant)
+    logits = predict_logits(encoder, params, workshop.scored_arrays(cell))
+    return metrics.evaluate(scored.metric, scored.targets, logits)["score"]
 
 
 def _as_results(record: dict) -> list[dict]:

@@ -395,3 +395,10 @@ def test_costs_are_counted(make_job):
     assert costs["blomix"] == (14, pytest.approx(search + 6))
     assert costs["child_tuning"] == (9, 9)
     assert costs["probe"] == (0, 0)
+
+
+def test_the_smallest_share_of_child_tuning_is_one_weight():
+    weights = {"a": np.array([1.0, 3.0]), "b": np.array([[2.0]])}
+    masks = greatest(weights, Leaves(frozenset({"a"})), share=1e-9)
+    np.testing.assert_array_equal(masks["a"], [False, True])
+    assert masks["b"].all()

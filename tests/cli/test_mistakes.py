@@ -93,6 +93,14 @@ CASES = {
         ["--validation", at.file("pairs.csv", "sentence1,sentence2,label\na,b,positive\n")],
         "expected single texts, as the training examples are, found pairs",
     ),
+    "processes alone": lambda at: (
+        ["--processes", "2", "--process", "0"],
+        "expected beside --coordinator",
+    ),
+    "no regular expression": lambda at: (
+        ["--method", "lora", "--set", "matrices=("],
+        "Lora.matrices: expected a regular expression",
+    ),
     "one class": lambda at: (
         ["--train", at.file("one.csv", "text,label\ngood,yes\nfine,yes\n")],
         "class",

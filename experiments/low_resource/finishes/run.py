@@ -12,19 +12,17 @@ Writes and prints what `experiments.low_resource.scored.run` says, against one f
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from blomix.baselines import Soup
 from blomix.bench.jobs import Workshop
 from blomix.bench.study import Cell
-from blomix.evaluation import metrics
 from blomix.recipe.drive import drive
 from blomix.recipe.folded import mean
-from blomix.recipe.job import Job, predict_logits
+from blomix.recipe.job import Job
 from blomix.recipe.phase import Unrecorded
 from blomix.recipe.probe import start_params
 from blomix.recipe.progress import Progress
-from experiments.low_resource.scored import run
+from experiments.low_resource.scored import run, score
 
 FINISHES = 3
 ONE = "1 finish"
@@ -45,17 +43,9 @@ def scores_of(workshop: Workshop, cell: Cell) -> dict[str, float]:
     job, soup = workshop.job(cell), workshop.method(cell)
     assert isinstance(soup, Soup)
     (weights,), _, _ = drive([finishes(soup, job)], Unrecorded(), Progress(quiet=True))
-    _, scored = workshop.examples(cell.task)
-
-    def score(params: Any) -> float:
-        logits = predict_logits(job.encoder, params, workshop.scored_arrays(cell))
-        return metrics.evaluate(scored.metric, scored.targets, logits)["score"]
-
-    singles = {
-        ONE if k == 0 else f"1 finish, again {k}": score(params) for k, params in enumerate(weights)
-    }
-    means = {f"{k} finishes": score(mean(weights[:k])) for k in range(2, FINISHES + 1)}
-    return singles | means
+    named = {ONE if k == 0 else f"1 finish, again {k}": one for k, one in enumerate(weights)}
+    named |= {f"{k} finishes": mean(weights[:k]) for k in range(2, FINISHES + 1)}
+    return {name: score(workshop, cell, params) for name, params in named.items()}
 
 
 if __name__ == "__main__":

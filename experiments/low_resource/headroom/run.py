@@ -23,14 +23,13 @@ import optax
 from blomix.bench.jobs import Workshop
 from blomix.bench.study import Cell
 from blomix.data import batch_rows, encode, subsample
-from blomix.evaluation import metrics
 from blomix.mixup import Mixup
 from blomix.recipe.drive import drive
-from blomix.recipe.job import Job, predict_logits
+from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.phase import Unrecorded
 from blomix.recipe.progress import Progress
-from experiments.low_resource.scored import run
+from experiments.low_resource.scored import run, score
 
 CONSTANTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEARNED = (("matrix", 1.0), ("rank1", 1.0), ("rank1", 0.5))
@@ -64,7 +63,7 @@ def scores_of(workshop: Workshop, cell: Cell) -> dict[str, float]:
     """Name of an alpha -> score."""
     job = workshop.job(cell)
     pretrained = job.encoder.params
-    train, scored = workshop.examples(cell.task)
+    train, _ = workshop.examples(cell.task)
     mine = set(job.train.digests)
     others = train.select([row for row, digest in enumerate(train.digests) if digest not in mine])
     others = subsample(others, min(OUTER, len(others)), cell.seed)
@@ -73,19 +72,15 @@ def scores_of(workshop: Workshop, cell: Cell) -> dict[str, float]:
     (fitted,), _, _ = drive([workshop.method(cell).fit(job)], Unrecorded(), Progress(quiet=True))
     where = Leaves.of(pretrained, job.encoder.is_mixed)
 
-    def score(params) -> float:
-        logits = predict_logits(job.encoder, params, workshop.scored_arrays(cell))
-        return metrics.evaluate(scored.metric, scored.targets, logits)["score"]
-
     found = {}
     for constant in CONSTANTS:
         mixup = Mixup("matrix", where=where, init=constant)
         alpha = mixup.init(job.key("alpha"), pretrained)
-        found[f"constant {constant:g}"] = score(mixup.mix(alpha, fitted.params, pretrained))
+        found[f"constant {constant:g}"] = mixup.mix(alpha, fitted.params, pretrained)
     for granularity, init in LEARNED:
         mixup = Mixup(granularity, where=where, init=init)
-        found[f"{granularity} from {init:g}"] = score(learned(job, mixup, fitted.params, more))
-    return found
+        found[f"{granularity} from {init:g}"] = learned(job, mixup, fitted.params, more)
+    return {name: score(workshop, cell, params) for name, params in found.items()}
 
 
 if __name__ == "__main__":
