@@ -127,8 +127,10 @@ def killed(count: int, mesh: str, run, victim: int, at: tuple, devices: int = 1)
 
 @pytest.mark.parametrize(
     ("coordinator", "count", "process"),
-    [("localhost", 2, 0), (":9", 2, 0), ("a:1", 2, 2), ("a:1", None, None)]
-    + [(None, 2, 0), (None, None, 0), ("auto", 2, 0)],
+    [
+        *(("localhost", 2, 0), (":9", 2, 0), ("a:1", 2, 2), ("a:1", None, None)),
+        *((None, 2, 0), (None, None, 0), ("auto", 2, 0)),
+    ],
 )
 def test_what_makes_no_sense_is_refused(coordinator, count, process):
     with pytest.raises(InputError, match="expected"):
