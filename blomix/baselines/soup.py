@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from blomix.recipe.folded import Folded, mean
+from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fit
 from blomix.recipe.probe import start_params
+from blomix.recipe.training import mean
 
 
 @dataclass(frozen=True)

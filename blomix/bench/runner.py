@@ -127,7 +127,8 @@ class Bench:
                 f"{self.results / cell.path}: expected a result of the encoder {source!r}, found "
                 f"one of {record['model']['source']!r}; give --results another folder"
             )
-        return is_of(cell, record) and record["config"] == self.config(cell)
+        told = config_of(record, self.workshop.method(cell))
+        return is_of(cell, record) and told == self.config(cell)
 
     def config(self, cell: Cell) -> Record:
         """All that decides a cell's outcome beside data, versions and device."""
@@ -232,6 +233,13 @@ def settings_of(study: Study, cell: Cell, method: Training) -> Record:
         "validation_rows": study.validation_rows,
     }
     return files.plain(settings)
+
+
+def config_of(record: Record, method: Training) -> Record:
+    """A record's `config`. A setting that the method has got since stands at its default, which
+    must then mean what was done before there was one."""
+    defaults = {field.name: field.default for field in dataclasses.fields(method)}
+    return record["config"] | {"method": files.plain(defaults) | record["config"]["method"]}
 
 
 def is_of(cell: Cell, record: Record) -> bool:

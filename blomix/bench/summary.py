@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from blomix.bench.jobs import build
-from blomix.bench.runner import is_of, read_record, settings_of
+from blomix.bench.runner import config_of, is_of, read_record, settings_of
 from blomix.bench.study import Cell, Study
 from blomix.errors import InputError
 from blomix.evaluation import figures, tables
@@ -55,7 +55,8 @@ def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
     if cell.variant.match is not None:
         method = replace(method, epochs=record["config"]["method"]["epochs"])
     told = settings_of(study, cell, method)
-    return is_of(cell, record) and record["config"] | told == record["config"]
+    config = config_of(record, method)
+    return is_of(cell, record) and config | told == config
 
 
 def costed(record: dict[str, Any]) -> dict[str, Any]:

@@ -82,8 +82,12 @@ def run_phase(
     width: int = 1,
     place: Placement = ONE_DEVICE,
 ) -> list:
-    """Advances every lane of `phase` to its last step and returns the lanes' results."""
+    """Advances every lane of `phase` to its last step and returns the lanes' results.
+
+    Lanes that the devices cannot share out evenly advance one by one, as a single one does.
+    """
     results = []
+    width = 1 if len(phase.lanes) % place.lanes else width
     for first in range(0, len(phase.lanes), width):
         lanes = range(first, min(first + width, len(phase.lanes)))
         if len(lanes) == 1:

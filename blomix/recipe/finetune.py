@@ -160,6 +160,11 @@ def check_rows(recipe: Training, place: Placement) -> None:
             f"{recipe.accumulate}) cannot be split evenly over {place.rows} devices; give another "
             "mesh or batch size"
         )
+    if recipe.lanes > 1 and recipe.lanes % place.lanes:
+        raise InputError(
+            f"mesh: {recipe.lanes} folds or finishes cannot be split evenly over {place.lanes} "
+            "devices; give another mesh or number of them"
+        )
 
 
 def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Progress):

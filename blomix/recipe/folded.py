@@ -48,7 +48,7 @@ class Folded(Training):
 
     @property
     def lanes(self) -> int:
-        return self.folds
+        return max(self.folds, self.finishes)
 
     def splits(self, job: Job) -> list[tuple[np.ndarray, np.ndarray]]:
         """(inner rows, outer rows) of each fold, a function of the job's seed."""
@@ -115,9 +115,3 @@ class Folded(Training):
             gradients=cost,
             result=result,
         )
-
-
-@jax.jit
-def mean(trees: list) -> PyTree:
-    """Leafwise mean. Factors of a low-rank alpha are averaged as they are, which keeps the rank."""
-    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *trees)

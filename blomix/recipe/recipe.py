@@ -15,13 +15,13 @@ from blomix.errors import InputError
 from blomix.hypergradient import ESTIMATORS, Exact, FiniteDifference
 from blomix.mixup import Constraint, Formula, Granularity, Mixup
 from blomix.recipe.checks import at_least, one_of, positive, within
-from blomix.recipe.folded import Folded, mean
+from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit, Phase
 from blomix.recipe.probe import start_params
-from blomix.recipe.training import Supervised
+from blomix.recipe.training import Supervised, mean
 
 PyTree = Any
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -131,6 +131,9 @@ class Training:
       accumulate: parts that a batch is computed in, one after the other, for less memory.
       patience: stop after this many epochs without a better score on the held-out examples and keep
         the best epoch; None trains to the end and keeps the last.
+      finishes: times that the finetuning phase runs from the same start, each with an order of
+        batches and dropout masks of its own; the weights they end at are averaged (Wortsman et al.,
+        "Model soups", ICML 2022, section 2), so that the model costs no more than one.
     """
 
     name: ClassVar[str] = "plain"
@@ -144,9 +147,10 @@ class Training:
     head_init: str = "random"
     accumulate: int = 1
     patience: int | None = None
+    finishes: int = 1
 
     def __post_init__(self):
-        positive(self, "epochs", "batch_size", "learning_rate", "clip", "accumulate")
+        positive(self, "epochs", "batch_size", "learning_rate", "clip", "accumulate", "finishes")
         finite(self, "epochs")
         at_least(self, 0, "weight_decay")
         within(self, 0, 1, "warmup")
@@ -158,11 +162,21 @@ class Training:
             )
         if self.patience is not None:
             positive(self, "patience")
+            if self.finishes > 1:
+                raise InputError(
+                    f"{type(self).__name__}.finishes: expected 1 beside patience, which keeps one "
+                    f"epoch of one finish, found {self.finishes}"
+                )
 
     @property
     def lanes(self) -> int:
         """Most lanes of a phase."""
-        return 1
+        return self.finishes
+
+    @property
+    def streams(self) -> list[str]:
+        """What each finish draws its batches and dropout masks from."""
+        return ["finetune", *(f"finetune {k}" for k in range(1, self.finishes))]
 
     def fit(self, job: Job) -> Fit:
         """AdamW over all the training examples, from the pretrained weights."""
@@ -199,16 +213,21 @@ class Training:
             weights = jax.jit(step.weights)(params, extra, job.encoder.params)
             return Fitted(weights, step.shares(extra))
 
-        state = step.init(params, job.key("finetune"), extra)
+        lanes = [partial(step.init, params, job.key(stream), extra) for stream in self.streams]
         total = self.total_steps(job)
         if self.patience is None:
-            ((params, extra),) = yield self.phase(job, "finetune", step, state, 0, total)
-            return fitted(params, extra)
+            ended = yield self.phase(job, "finetune", step, lanes, 0, total)
+            found = [fitted(*end) for end in ended]
+            if len(found) == 1:
+                return found[0]
+            return replace(found[0], params=mean([one.params for one in found]))
         per_epoch = job.steps(1, self.batch_size)
+        state = lanes[0]()
         best, best_score, worse = fitted(params, extra), -jnp.inf, 0
         for first in range(0, total, per_epoch):
             count = min(per_epoch, total - first)
-            phase = self.phase(job, f"finetune-{first}", step, state, first, count)
+            lanes = [lambda state=state: state]
+            phase = self.phase(job, f"finetune-{first}", step, lanes, first, count)
             (state,) = yield replace(phase, result=lambda state: state)
             now = fitted(state.params, state.extra)
             score = job.score(now.params)
@@ -219,16 +238,24 @@ class Training:
                 break
         return best
 
-    def phase(self, job: Job, name: str, step, state, first: int, steps: int) -> Phase:
-        """Steps `first` to `first + steps` over all the training examples."""
+    def phase(
+        self,
+        job: Job,
+        name: str,
+        step: Any,
+        lanes: list[Callable[[], TrainState]],
+        first: int,
+        steps: int,
+    ) -> Phase:
+        """Steps `first` to `first + steps` over all the training examples, a lane a finish."""
 
-        def rows(_, t):
-            return job.rows("finetune", first + t, self.batch_size)
+        def rows(lane, t):
+            return job.rows(self.streams[lane], first + t, self.batch_size)
 
         return Phase(
             name=name,
             step=step,
-            lanes=[lambda: state],
+            lanes=lanes,
             shared=job.encoder.params,
             batch=lambda lane, t: job.take(rows(lane, t)),
             rows=lambda lane, t: job.digests(rows(lane, t)),
@@ -247,3 +274,9 @@ def decayed(job: Job) -> Leaves:
 def plain_objective(loss: Callable):
     """The loss at the trained weights themselves."""
     return lambda params, extra, pretrained, batch, key: loss(params, batch, key)
+
+
+@jax.jit
+def mean(trees: list) -> PyTree:
+    """Leafwise mean. Factors of a low-rank alpha are averaged as they are, which keeps the rank."""
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *trees)

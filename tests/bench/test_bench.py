@@ -1,6 +1,7 @@
 """Studies through the command line."""
 
 import fcntl
+import json
 
 import pytest
 
@@ -82,6 +83,22 @@ def test_cells_of_another_subset_or_method_run_again(text, variant, study, bench
     assert changed == ["plain/films-12-1.json", "plain/films-12-2.json"]
     found = bench(folder, "--summarize")
     assert (found["cells"], found["stale"]) == (2, 2)
+
+
+def test_a_setting_that_came_later_leaves_cells_as_they_are_but_where_it_is_used(study, bench):
+    folder = study()
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    for path in cells(folder):
+        record = json.loads((folder / "results" / path).read_text())
+        del record["config"]["method"]["finishes"]
+        (folder / "results" / path).write_text(json.dumps(record))
+    before = cells(folder)
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    assert cells(folder) == before
+    assert bench(folder, "--summarize")["stale"] == 0
+    study(plain='method = "plain"\n[settings]\nfinishes = 2')
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    assert [record["steps"] for record in cells(folder).values()] == [6, 6]
 
 
 def test_cells_of_another_encoder_are_not_written_over(

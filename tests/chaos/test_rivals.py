@@ -40,6 +40,7 @@ def interrupted_at(monkeypatch, line: int) -> None:
     [
         ("child_tuning", {}, 2),  # Fisher information, then training with a mask from it
         ("soup", {"folds": 2, "search_epochs": 2}, 3),  # two folds, then training from their mean
+        ("plain", {"finishes": 2}, 2),  # a lane each
         ("ema", {"epochs": 2, "patience": 9, "batch_size": 4}, 2),  # an epoch a phase
     ],
 )

@@ -16,11 +16,10 @@ import optax
 from blomix.parallel import hosts
 from blomix.parallel.mesh import OnMesh, Shape
 from blomix.recipe.drive import drive
-from blomix.recipe.folded import mean
 from blomix.recipe.phase import Fit, Fitted, Phase
 from blomix.recipe.program import ONE_DEVICE, Placement
 from blomix.recipe.progress import Progress
-from blomix.recipe.training import Supervised, plain_objective
+from blomix.recipe.training import Supervised, mean, plain_objective
 from blomix.runs import open_run
 from blomix.runs.processes import leaving_together
 from tests.parallel.conftest import loss, make_search

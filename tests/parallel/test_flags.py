@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from blomix.baselines import METHODS
+from blomix.errors import InputError
 from blomix.recipe import Recipe
 from blomix.recipe.program import ONE_DEVICE
 from tests.conftest import result_of
@@ -45,6 +46,15 @@ def test_a_batch_that_the_mesh_cannot_split_is_refused(finetune):
     code, _, err = finetune("run", "--method", "plain", "--mesh", "data=512")
     assert code == 2
     assert "expected 512 devices" in err
+
+
+def test_folds_that_the_mesh_cannot_split_are_refused():
+    module = importlib.import_module("blomix.recipe.finetune")
+    split: Any = SimpleNamespace(lanes=2, rows=1)
+    module.check_rows(Recipe(folds=4), split)
+    module.check_rows(METHODS["plain"](), split)  # one lane, which each part repeats
+    with pytest.raises(InputError, match="3 folds or finishes cannot be split evenly over 2"):
+        module.check_rows(Recipe(folds=3), split)
 
 
 def test_folds_advance_together_where_they_fit(finetune, monkeypatch):

@@ -13,13 +13,13 @@ from blomix.recipe import Training
 from blomix.recipe.artifacts import mixable
 from blomix.recipe.drive import drive
 from blomix.recipe.finetune import job_of
-from blomix.recipe.folded import mean
 from blomix.recipe.job import predict_logits
 from blomix.recipe.optimization import cosine, scheduled, warmup_linear
 from blomix.recipe.phase import Unrecorded
 from blomix.recipe.probe import start_params
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import HYPERGRADIENTS, pulled
+from blomix.recipe.training import mean
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,39 @@ def test_patience_stops_early_and_keeps_the_best_epoch(tiny_model, reviews):
     # Nothing is learned at this rate: the first epoch stays the best and two more follow.
     assert steps == len(recorder.records) == 3 * job.steps(1, 8)
     assert job.score(fitted.params) == job.score(encoder.params)
+
+
+def test_finishes_are_averaged_and_the_first_is_the_only_one_of_a_run_without(job):
+    def run(finishes, width=1):
+        recipe = Training(epochs=2, batch_size=8, learning_rate=1e-3, finishes=finishes)
+        recorder = Unrecorded()
+        fits = [recipe.fit(job)]
+        (fitted,), steps, gradients = drive(fits, recorder, Progress(quiet=True), width)
+        assert steps == gradients == finishes * job.steps(2, 8)
+        return fitted.params, recorder.records
+
+    one, alone = run(1)
+    two, records = run(2)
+    first = [record for record in records if record["lane"] == 0]
+    second = [record for record in records if record["lane"] == 1]
+    assert first == alone
+    assert [record["loss"] for record in second] != [record["loss"] for record in first]
+    streams = Training(finishes=2).streams
+    assert (job.rows(streams[0], 0, 8) != job.rows(streams[1], 0, 8)).any()
+    # The other finish, from what its own stream says, and the mean of both.
+    alone = Training(epochs=2, batch_size=8, learning_rate=1e-3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "streams", streams[1:])
+        (other,), _, _ = drive([alone.fit(job)], Unrecorded(), Progress(quiet=True))
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, one, other.params)
+    jax.tree.map(np.testing.assert_array_equal, two, expected)
+    together, _ = run(2, width=2)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, two)
+
+
+def test_one_epoch_of_several_finishes_is_no_question():
+    with pytest.raises(InputError, match="expected 1 beside patience"):
+        Recipe(finishes=2, patience=1)
 
 
 def test_tokens_are_cut_to_a_multiple_of_16(job):

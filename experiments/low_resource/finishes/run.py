@@ -17,11 +17,11 @@ from blomix.baselines import Soup
 from blomix.bench.jobs import Workshop
 from blomix.bench.study import Cell
 from blomix.recipe.drive import drive
-from blomix.recipe.folded import mean
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Unrecorded
 from blomix.recipe.probe import start_params
 from blomix.recipe.progress import Progress
+from blomix.recipe.training import mean
 from experiments.low_resource.scored import run, score
 
 FINISHES = 3
