@@ -2,16 +2,18 @@
 
 Trains a regression on the frozen encoder, plain finetuning and blomix on repeated stratified
 splits within a time budget, fits a learning curve, and decides: go, collect more labels, or use
-the simpler model. Plain finetuning gets as many passes over the labels as blomix makes one after
-the other.
+the simpler model. Each is trained as by `blomix finetune`, with flags that the page names for the
+winner; plain finetuning takes as many steps as blomix in all.
 """
 
 import math
 import re
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from blomix.cli import finetune
 from blomix.cli.labels import REGRESSION, LabelKind
 from blomix.errors import InputError
 
@@ -43,11 +45,12 @@ class Config:
     folds: int = 5
     """Folds of blomix's search."""
     epochs: float = 3.0
-    """Passes over the labels in blomix's search and in its finetuning, each."""
+    """Passes over the labels in blomix's finetuning, after one of each fold's search."""
     learning_rate: float = 1e-4
     """Peak learning rate of the task weights."""
-    head_init: Literal["random", "probe"] = "random"
-    """Start of the classifier: drawn from the seed, or the regression on frozen features."""
+    head_init: Literal["random", "probe"] = "probe"
+    """Start of the classifier: drawn from the seed, or the regression on frozen features; of
+    plain finetuning too."""
     max_length: int = 128
     """Longest text, in tokens."""
     pooling: Literal["auto", "pooler", "cls", "mean"] = "auto"
@@ -65,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
 
     from blomix.data import load
     from blomix.encoders import Encoder
-    from blomix.pilot.decision import decide
+    from blomix.pilot.decision import COLLECT, decide
     from blomix.pilot.page import write_page
     from blomix.pilot.trial import run_trial
     from blomix.runs.files import plain, storage
@@ -88,10 +91,11 @@ def run(config: Config) -> dict[str, Any]:
         pooling=config.pooling,
         seed=config.seed,
     )
+    flags = flags_of(config)
     cells = run_trial(
         encoder,
         examples,
-        methods_of(config),
+        {name: finetune.method_of(own) for name, own in flags.items()},
         budget,
         seed=config.seed,
         max_length=config.max_length,
@@ -102,6 +106,7 @@ def run(config: Config) -> dict[str, Any]:
     result = {
         "decision": decision.kind,
         "method": decision.method,
+        "command": None if decision.kind == COLLECT else line(flags[decision.method]),
         "headline": decision.headline,
         "reasons": list(decision.reasons),
         "labels": None if decision.labels is None else asdict(decision.labels),
@@ -118,26 +123,36 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def text(result: dict[str, Any]) -> str:
-    return "\n".join([f"{result['headline']}.", *result["reasons"], f"page: {result['page']}"])
+    lines = [f"{result['headline']}.", *result["reasons"], f"page: {result['page']}"]
+    return "\n".join(lines + ([f"next: {result['command']}"] if result["command"] else []))
 
 
-def methods_of(config: Config) -> dict[str, Any]:
-    """The three methods on equal terms."""
-    from blomix.baselines.probe import Probe
-    from blomix.recipe import Recipe, Training
+def flags_of(config: Config) -> dict[str, finetune.Config]:
+    """The flags of `blomix finetune` that each of the three methods is trained by."""
+    from blomix.recipe import Recipe
 
-    plain = Training(
-        epochs=2 * config.epochs, learning_rate=config.learning_rate, head_init=config.head_init
-    )
-    blomix = Recipe(
-        folds=config.folds,
-        epochs=config.epochs,
-        search_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        search_learning_rate=config.learning_rate,
-        head_init=config.head_init,
-    )
-    return {"probe": Probe(), "plain": plain, "blomix": blomix}
+    shared = {field.name for field in fields(finetune.Config)} & set(vars(config)) - {"json"}
+    common = finetune.Config(**{name: vars(config)[name] for name in shared})
+    blomix = replace(common, set=(f"folds={config.folds}",))
+    recipe = finetune.method_of(blomix)
+    assert isinstance(recipe, Recipe)
+    searched = recipe.search_epochs * max(recipe.folds - 1, 1 - recipe.holdout)
+    return {
+        "probe": replace(common, method="probe", epochs=None, learning_rate=None, head_init=None),
+        "plain": replace(common, method="plain", epochs=config.epochs + searched),
+        "blomix": blomix,
+    }
+
+
+def line(flags: finetune.Config) -> str:
+    """The command line that gives these flags."""
+    words = ["blomix", "finetune"]
+    for field in fields(flags):
+        value = getattr(flags, field.name)
+        if value != field.default:
+            for item in value if isinstance(value, tuple) else (value,):
+                words += [f"--{field.name.replace('_', '-')}", str(item)]
+    return shlex.join(words)
 
 
 def seconds_of(budget: str) -> float:

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shlex
 
 import numpy as np
 import pytest
+import tyro
 
 from blomix.baselines.probe import Probe
 from blomix.data import load
@@ -44,10 +46,30 @@ def test_where_frozen_features_do_the_simpler_model_is_advised(
     assert (code, error) == (0, "")
     result = result_of(output)
     assert (result["decision"], result["method"]) == ("simpler", "probe")
+    assert result["command"].startswith("blomix finetune --model ")
+    assert "--method probe" in result["command"]
     assert {cell["method"] for cell in result["cells"]} == {"probe", "plain", "blomix"}
     kept = json.loads((tmp_path / "pilot.json").read_text())
     assert kept["headline"] in (tmp_path / "pilot.html").read_text()
     assert (tmp_path / "figures" / "learning_curve.csv").is_file()
+
+
+def test_what_is_tried_is_what_the_named_command_trains(tmp_path):
+    """And the methods are on equal terms: one head, as many steps."""
+    from blomix.cli import finetune, pilot
+    from blomix.recipe import Recipe
+
+    config = pilot.Config(model="some model", train=tmp_path / "a 'b'.csv", text="my text")
+    for name, flags in pilot.flags_of(config).items():
+        words = shlex.split(pilot.line(flags))
+        assert words[:2] == ["blomix", "finetune"]
+        parsed = tyro.cli(finetune.Config, args=words[2:])
+        assert (parsed, parsed.method, parsed.text) == (flags, name, "my text")
+    methods = {name: finetune.method_of(own) for name, own in pilot.flags_of(config).items()}
+    assert methods["blomix"] == Recipe()
+    assert methods["plain"].head_init == methods["blomix"].head_init
+    # 100 labels in batches of 16: five folds of 5 steps and then 21, against 49.
+    assert methods["plain"].epochs == 7
 
 
 def test_where_labels_are_few_and_say_nothing_more_are_asked_for(tiny_model, labelled):
