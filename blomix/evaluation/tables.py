@@ -31,7 +31,8 @@ def method_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def overall_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     """A row for each (n, method) over all its tasks: interquartile mean with its 95 % interval,
-    mean over tasks of the mean and of the sd over seeds, failed runs, cost."""
+    mean over tasks of the mean and of the sd over seeds, failed runs, mean share of the task weight
+    that alpha left ("–" where there is none), cost."""
     rows = []
     for n in sorted({result["n"] for result in results}):
         for method in _methods(results):
@@ -41,6 +42,8 @@ def overall_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             centre, (low, high) = interquartile_interval(own)
             tasks = [summarize(runs) for runs in strata_of(own).values()]
             everything = summarize(own)
+            facts = [run.get("facts") or {} for run in own]
+            shares = [fact["mean_share"] for fact in facts if "mean_share" in fact]
             rows.append(
                 {
                     "n": n,
@@ -53,6 +56,7 @@ def overall_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                     "mean": sum(task.mean for task in tasks) / len(tasks),
                     "sd": sum(task.sd for task in tasks) / len(tasks),
                     "failed": everything.failed,
+                    "share": sum(shares) / len(shares) if shares else math.nan,
                     "gradient_evaluations": everything.gradient_evaluations,
                     "gain_per_kilogradient": everything.gain_per_kilogradient,
                 }

@@ -60,7 +60,8 @@ class Recipe(Folded):
       unroll: inner steps a hypergradient goes through.
       hypergradient: a name in `HYPERGRADIENTS`; lookahead: see `BilevelProblem`.
       granularity, rank, formula, constraint: see `Mixup`.
-      alpha_init, alpha_noise: mean and standard deviation of alpha's entries at the start.
+      alpha_init, alpha_noise: mean and standard deviation of alpha's entries at the start; of low
+        rank those of its factors, whose product is the share: 0.5 starts a rank of 1 at 0.25.
       alpha_l1, alpha_l2: pull of alpha's mean (absolute, squared) value toward 0, the pretrained
         side, added to the outer loss.
       average: "all", or "alpha" to restart the task weights at the pretrained ones.

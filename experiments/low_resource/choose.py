@@ -1,5 +1,7 @@
 """Writes chosen.toml: each variant's learning rate with the best mean score on the tuning tasks.
 
+A variant is left out that has not run at every rate, task and seed that another has.
+
 Command: python experiments/low_resource/choose.py [RESULTS_OF_TUNING]
 """
 
@@ -12,21 +14,30 @@ from statistics import mean
 HERE = Path(__file__).parent
 
 
-def scores(results: Path) -> dict[str, dict[float, list[float]]]:
-    """Variant -> rate -> scores; a failed cell counts as the majority class."""
-    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+Cells = dict[tuple[float, str, int], float]  # (rate, task, seed) -> score
+
+
+def scores(results: Path) -> dict[str, Cells]:
+    """The cells of each variant; one with an error counts as the majority class."""
+    found: dict[str, Cells] = defaultdict(dict)
     for path in sorted(results.glob("*@learning_rate=*/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         variant, _, rate = record["method"].partition("@learning_rate=")
         score = record["majority_score"] if record["score"] is None else record["score"]
-        found[variant][float(rate)].append(score)
+        found[variant][float(rate), record["task"], record["seed"]] = score
     return found
 
 
 def main(results: Path) -> None:
     lines = ["# Written by choose.py from the tuning study."]
-    for variant, rates in sorted(scores(results).items()):
-        means = {rate: mean(values) for rate, values in sorted(rates.items())}
+    found = scores(results)
+    fullest = max(map(len, found.values()), default=0)
+    for variant, cells in sorted(found.items()):
+        if len(cells) < fullest:
+            print(f"# {variant}: {len(cells)} of {fullest} cells, not chosen")
+            continue
+        rates = sorted({rate for rate, _, _ in cells})
+        means = {rate: mean(x for at, x in cells.items() if at[0] == rate) for rate in rates}
         best = max(means, key=lambda rate: means[rate])
         edge = " (at the edge of the grid)" if best in (min(means), max(means)) else ""
         table = ", ".join(f"{rate:g}: {value:.4f}" for rate, value in means.items())

@@ -50,6 +50,17 @@ def test_overall_and_comparison_rows(results):
     assert all(row["gain"] > 0 and row["p_holm"] >= row["p"] for row in compared)
 
 
+def test_the_share_is_the_mean_of_the_runs_that_learned_one(runs):
+    learned = [
+        run | {"facts": {"mean_share": share}}
+        for run, share in zip(runs([0.6, 0.8]), (0.9, 0.7), strict=True)
+    ]
+    rows = tables.overall_rows(learned + runs([0.5], method="b"))
+    assert rows[0]["share"] == pytest.approx(0.8)
+    assert "–" in tables.markdown(rows[1:])
+    assert np.isnan(rows[1]["share"])
+
+
 def test_nothing_breaks_the_markdown(results):
     rows = tables.method_rows(results)
     lines = tables.markdown(rows).splitlines()

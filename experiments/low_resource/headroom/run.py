@@ -7,7 +7,7 @@ weights stay as they are, and alpha is
 
 - one constant at all mixed weights, over a grid;
 - learned by Adam on `OUTER` more labelled examples, which nobody with 100 has: one alpha a matrix,
-  or rank 1, from 1 or from 0.5.
+  or rank 1, whose factors start at 1 or at 0.5, its entries therefore at 1 or at 0.25.
 
 An alpha that is learned on 20 of the 100 examples knows less; but this is no bound on the recipe,
 whose task weights are trained with alpha. Tuning tasks; scores are of the validation split.
