@@ -13,7 +13,7 @@ from blomix.recipe.training import Supervised, Training
 
 @dataclass(frozen=True)
 class Hype(Training):
-    """Adds random noise to the input of each layer while training.
+    """Adds random noise to the input of each layer (of BART, each of its encoder) while training.
 
         h~_l = h_l + z_l,    z_l ~ N(0, scale^2) or U(-scale, scale)
 

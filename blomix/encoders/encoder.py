@@ -225,19 +225,24 @@ class Encoder:
         return tokenizer
 
     def save_pretrained(
-        self, directory: str | Path, params: Params | None = None, card: str | None = None
+        self,
+        directory: str | Path,
+        params: Params | None = None,
+        card: str | None = None,
+        max_length: int | None = None,
     ) -> None:
         """Writes a new directory that torch loads, and `from_pretrained` too.
 
         With the family's pooler: config.json, model.safetensors, the tokenizer's files and
         README.md (`card`, or a minimal one), for `AutoModelForSequenceClassification`. Otherwise
         a sentence-transformers directory: transformer, pooling, and a dense layer whose output
-        is the logits.
+        is the logits; it cuts texts at `max_length` tokens, or where the loaded one did.
 
         Raises:
             InputError: the directory is not new or empty, or cannot be written.
         """
-        export.save(self, self.params if params is None else params, Path(directory), card)
+        params = self.params if params is None else params
+        export.save(self, params, Path(directory), card, max_length)
 
     # ---- what its leaves are ----
 

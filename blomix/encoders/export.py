@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from blomix.encoders.encoder import Encoder
 
 
-def save(encoder: "Encoder", params: dict[str, Any], directory: Path, card: str | None) -> None:
+def save(
+    encoder: "Encoder",
+    params: dict[str, Any],
+    directory: Path,
+    card: str | None,
+    max_length: int | None,
+) -> None:
     """Writes everything beside `directory` first and moves it there whole.
 
     Raises:
@@ -36,13 +42,15 @@ def save(encoder: "Encoder", params: dict[str, Any], directory: Path, card: str 
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as tmp:
             whole = Path(tmp) / "export"
             whole.mkdir()
-            _write(encoder, params, whole, card)
+            _write(encoder, params, whole, card, max_length or _max_tokens(encoder))
             whole.replace(directory)
     except OSError as error:
         raise InputError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
 
-def _write(encoder: "Encoder", params: dict[str, Any], directory: Path, card: str | None) -> None:
+def _write(
+    encoder: "Encoder", params: dict[str, Any], directory: Path, card: str | None, max_tokens: int
+) -> None:
     family, sentence_layout = encoder.family, encoder.pooling != "pooler"
     trunk_keys = family.keys
     if sentence_layout:
@@ -56,9 +64,7 @@ def _write(encoder: "Encoder", params: dict[str, Any], directory: Path, card: st
     _copy_tokenizer(encoder, directory)
     if sentence_layout:
         a = encoder.architecture
-        files = sentence.layout(
-            encoder.pooling, a.hidden_size, encoder.num_labels, _max_tokens(encoder)
-        )
+        files = sentence.layout(encoder.pooling, a.hidden_size, encoder.num_labels, max_tokens)
         for name, content in files.items():
             _write_json(content, directory, name)
         _save_tensors(tensors(params, DENSE_KEYS), directory / "2_Dense" / WEIGHTS)

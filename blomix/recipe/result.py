@@ -99,5 +99,6 @@ class Result:
         from blomix.report.card import model_card
         from blomix.runs import manifest
 
-        self.model.save_pretrained(directory, self.params, card=model_card(self.summary))
+        card, max_length = model_card(self.summary), self.summary["max_length"]
+        self.model.save_pretrained(directory, self.params, card, max_length)
         manifest.write(directory)

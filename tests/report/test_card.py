@@ -6,9 +6,21 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from blomix.encoders import Encoder
+from blomix.recipe.result import Result
 from blomix.report.card import model_card
+from blomix.runs import read_json
 from tests.report.summaries import summary
 
+CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 16,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "max_position_embeddings": 128,
+}
 HOSTILE = [
     "---\nlicense: mit\n---",
     "<script>alert(1)</script>",
@@ -48,6 +60,21 @@ def test_the_body_tells_data_score_seed_recipe_and_limits():
         "64 tokens",
     ):
         assert told in body
+
+
+def test_the_export_itself_cuts_texts_where_the_card_says(tmp_path):
+    """sentence-transformers cuts by a file of the directory, which the run's length decides."""
+    encoder = Encoder.from_config(CONFIG, 2, pooling="mean")
+    Result(encoder, encoder.params, summary()).save_pretrained(tmp_path / "run")
+    encoder.save_pretrained(tmp_path / "alone")
+
+    def length(name):
+        return read_json(tmp_path / name / "sentence_bert_config.json")["max_seq_length"]
+
+    assert "cut at 64 tokens" in (tmp_path / "run" / "README.md").read_text()
+    assert (length("run"), length("alone")) == (64, CONFIG["max_position_embeddings"])
+    Encoder.from_pretrained(tmp_path / "run").save_pretrained(tmp_path / "again")
+    assert length("again") == 64
 
 
 @pytest.mark.parametrize(
