@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from blomix.errors import InputError
+
 PyTree = Any
 
 
@@ -24,10 +26,13 @@ def in_parts(value_and_gradient: Callable, parts: int) -> Callable:
       parts: n.
 
     Returns:
-      A function of the same arguments; its value has a leading axis of length n.
+      A function of the same arguments; its value has a leading axis of length n. It raises
+      InputError where the rows of a batch are no multiple of n.
     """
 
     def cut(x: jax.Array) -> jax.Array:
+        if x.shape[0] % parts:
+            raise InputError(f"{x.shape[0]} rows of a batch cannot be cut into {parts} equal parts")
         # Every n-th example, so that rows which are split over devices stay where they are.
         return jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
 

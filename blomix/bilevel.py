@@ -102,8 +102,10 @@ class BilevelProblem:
         lookahead: bool = False,
         has_aux: bool = False,
     ):
-        if unroll < 1:
-            raise InputError(f"BilevelProblem: unroll should be at least 1, found {unroll}")
+        if not isinstance(unroll, int) or isinstance(unroll, bool) or unroll < 1:
+            raise InputError(
+                f"BilevelProblem: unroll should be a whole number of at least 1, found {unroll}"
+            )
         if isinstance(hypergradient, str):
             estimator = ESTIMATORS.get(hypergradient)
         else:

@@ -190,7 +190,7 @@ def test_works_under_eval_shape_and_vmap():
 def test_errors():
     with pytest.raises(InputError, match="hypergradient should be one of"):
         problem(hypergradient="forward")
-    with pytest.raises(InputError, match="unroll should be at least 1"):
+    with pytest.raises(InputError, match="unroll should be a whole number of at least 1"):
         problem(unroll=0)
     p = problem()
     state = p.init(KEY, PRETRAINED)

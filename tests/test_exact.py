@@ -177,5 +177,7 @@ def test_a_further_step_costs_one_copy_of_the_weights_then_less():
 def test_errors():
     with pytest.raises(InputError, match="residuals should be 'recompute' or 'keep', found 'all'"):
         Exact(residuals="all")
-    with pytest.raises(InputError, match="microbatch should be at least 1, found 0"):
+    with pytest.raises(
+        InputError, match="microbatch should be a whole number of at least 1, found 0"
+    ):
         Exact(microbatch=0)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax
 
 from blomix.baselines.divergence import symmetric_divergence
+from blomix.errors import InputError
 from blomix.recipe.checks import at_least
 from blomix.recipe.job import Job, task_loss
 from blomix.recipe.training import Supervised, Training
@@ -37,6 +38,11 @@ class RDrop(Training):
         at_least(self, 0, "strength")
 
     def step(self, job: Job) -> Supervised:
+        if not any(job.encoder.architecture.dropout.rates().values()):
+            raise InputError(
+                "rdrop: expected an encoder with dropout, found none (every rate is 0), so that "
+                "both passes are the same; load it with Encoder.from_pretrained(..., dropout=0.1)"
+            )
         objective = agreeing(job.encoder.model, job.encoder.regression, self.strength)
         return replace(super().step(job), objective=objective, cost=2.0)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from blomix.baselines import METHODS
 from blomix.bench.study import Cell, Study, TaskSpec, Variant
-from blomix.data import Examples, encode, holdout, load, subsample
+from blomix.data import Examples, holdout, load, subsample
 from blomix.encoders import Encoder
 from blomix.errors import InputError
 from blomix.recipe import Recipe, Training
@@ -164,4 +164,4 @@ def digest(rows: Sequence[str]) -> str:
 
 
 def _padded(examples: Examples, encoder: Encoder, task: TaskSpec) -> dict[str, np.ndarray]:
-    return encode(examples, encoder.tokenizer, task.max_length, multiple=task.max_length)
+    return encoder.encode(examples, task.max_length, multiple=task.max_length)

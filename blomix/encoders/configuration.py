@@ -136,8 +136,12 @@ class ConfigReader:
             raise self.wrong(name, "a list of names", value)
         return {part.strip().lower() for part in parts}
 
-    def must_be(self, name: str, value: Any, why: str) -> None:
-        """Refuses a config whose entry is present and differs from the only supported value."""
-        found = self.config.get(name, value)
+    def must_be(self, name: str, value: Any, why: str, absent: Any = None) -> None:
+        """Refuses a config whose entry differs from the only supported value.
+
+        `absent` is what torch takes for an entry that is not there; None stands for `value`.
+        """
+        found = self.config.get(name)
+        found = absent if found is None else found
         if found is not None and found != value:
             raise self.wrong(name, f"{value!r} ({why})", found)

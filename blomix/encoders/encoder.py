@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ from blomix.encoders.model import Model, Params
 from blomix.encoders.options import Options
 from blomix.encoders.source import Source, locate
 from blomix.errors import InputError
+
+if TYPE_CHECKING:
+    from blomix.data import Examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +73,8 @@ class Encoder:
           sentence-transformers one, which says its pooling. Its Normalize module is left out
           (see `blomix.encoders.sentence`).
         - a tokenizer larger than the embedding table gets new rows, drawn from `seed`.
-        - `dropout`: None keeps the checkpoint's rates; one rate for every place in use, or a
-          mapping from place (see `blomix.encoders.options.Dropout`) to rate.
+        - `dropout`: None keeps the checkpoint's rates; one rate for every place the family has, or
+          a mapping from place (see `blomix.encoders.options.Dropout`) to rate.
         - the other options: see `blomix.encoders.options.Options`.
 
         Raises:
@@ -224,6 +227,19 @@ class Encoder:
             )
         return tokenizer
 
+    def encode(self, examples: "Examples", max_length: int, multiple: int = 16) -> dict[str, Any]:
+        """Token arrays of examples for `apply`, see `blomix.data.encode`.
+
+        Raises:
+            InputError: a length that the model has no positions for; a tokenizer whose ids are not
+                those of the model.
+        """
+        from blomix.data import encode
+
+        arrays = encode(examples, self.tokenizer, max_length, multiple)
+        self.model.check(arrays)
+        return arrays
+
     def save_pretrained(
         self,
         directory: str | Path,
@@ -251,8 +267,9 @@ class Encoder:
         return names.is_matrix(path) and not self.is_head(path)
 
     def is_decayed(self, path: Sequence[Any], leaf: Any = None) -> bool:
-        """Everything but biases and LayerNorm."""
-        return names.is_decayed(path)
+        """Everything but biases and LayerNorm, and tables that are not trained."""
+        table = names.steps(path)[0].endswith("embeddings")
+        return names.is_decayed(path) and (self.model.options.train_embeddings or not table)
 
     def is_head(self, path: Sequence[Any], leaf: Any = None) -> bool:
         """The last layer, and a pooler that is no part of pretraining (RoBERTa's, for one)."""
@@ -271,6 +288,11 @@ class Encoder:
 
 
 def _model(config, where, family: Family, options, pooling, number, dropout) -> Model:
+    if options.dtype == "float64" and jax.dtypes.canonicalize_dtype("float64") != np.float64:
+        raise InputError(
+            'dtype: float64 needs jax.config.update("jax_enable_x64", True) before it; without it '
+            "JAX computes in float32"
+        )
     architecture = family.architecture(ConfigReader(config, where))
     architecture = replace(architecture, dropout=architecture.dropout.override(dropout))
     modules = (family.embeddings, family.block, family.uniform_layers)

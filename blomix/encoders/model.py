@@ -1,11 +1,13 @@
 """An encoder as pure functions of a nested dict of weights: init, hidden states, pooled, logits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from blomix.encoders import stack
 from blomix.encoders.architecture import Architecture
@@ -158,6 +160,18 @@ class Model:
         return split_rows(apply(self.module("head"), params["head"], pooled))
 
     # ---- what a family may replace ----
+
+    def check(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Raises InputError where a tokenizer's arrays have an id beyond a table, which a look-up
+        would make NaN."""
+        a = self.architecture
+        for name, rows in (("input_ids", a.vocab_size), ("token_type_ids", a.type_vocab_size)):
+            largest = arrays[name].max(initial=0) if name in arrays else 0
+            if rows and largest >= rows:  # no rows: the family has no such table, and ignores them
+                raise InputError(
+                    f"{name}: expected ids below {rows}, the rows of the encoder's table, found "
+                    f"{largest}; the tokenizer in the model's directory belongs to another encoder"
+                )
 
     def token(self, x: jax.Array, inputs: Batch) -> jax.Array:
         """The state (B, H) that the family's pooler reads: the first token's."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from blomix.errors import InputError
 
@@ -16,7 +16,8 @@ class Dropout:
     """Dropout rates by place: each is the share of elements that are zeroed, in [0, 1).
 
     `relative` is on DeBERTa's relative embeddings, in each layer; `activation` on the inner
-    features of the feed-forward, `feed_forward` on its output.
+    features of the feed-forward, `feed_forward` on its output. `places` are those that the family
+    has, whatever their rates are.
     """
 
     embedding: float = 0.0
@@ -27,27 +28,37 @@ class Dropout:
     feed_forward: float = 0.0
     pooler_input: float = 0.0
     classifier: float = 0.0
+    places: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, **rates: float) -> "Dropout":
+        """A family's rates, of all the places it has."""
+        return cls(**rates, places=tuple(rates))
+
+    def also(self, **rates: float) -> "Dropout":
+        """These rates with others, some of them perhaps of further places."""
+        return Dropout.of(**self.rates() | rates)
 
     def override(self, rates: float | Mapping[str, float] | None) -> "Dropout":
-        """These rates, with one number for every place in use, or a mapping place -> rate, instead.
-
-        A place where the family has no dropout keeps none under a single number.
-        """
-        places = [f.name for f in fields(self)]
+        """These rates, with one number for every place of the family, or a mapping place -> rate,
+        instead."""
         if rates is None:
             return self
         if not isinstance(rates, Mapping):
-            rates = {place: rates for place in places if place in self.in_use()}
+            rates = dict.fromkeys(self.places, rates)
         for place, rate in rates.items():
-            if place not in places:
-                raise InputError(f"dropout: expected a place among {places}, found {place!r}")
+            if place not in self.places:
+                raise InputError(
+                    f"dropout: expected a place of this family, {', '.join(self.places)}, found "
+                    f"{place!r}"
+                )
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
                 raise InputError(f"dropout: expected a rate in [0, 1), found {rate!r} ({place})")
-        return replace(self, **{place: float(rate) for place, rate in rates.items()})
+        return self.also(**{place: float(rate) for place, rate in rates.items()})
 
-    def in_use(self) -> list[str]:
-        """The places whose rate is not 0."""
-        return [f.name for f in fields(self) if getattr(self, f.name) > 0]
+    def rates(self) -> dict[str, float]:
+        """The rate of each of the family's places."""
+        return {place: getattr(self, place) for place in self.places}
 
 
 @dataclass(frozen=True)

@@ -201,9 +201,11 @@ class Exact(Estimator):
             raise InputError(
                 f"Exact: residuals should be 'recompute' or 'keep', found {self.residuals!r}"
             )
-        for name, value in (("microbatch", self.microbatch), ("segment", self.segment or 1)):
-            if value < 1:
-                raise InputError(f"Exact: {name} should be at least 1, found {value}")
+        for name, value in (("microbatch", self.microbatch), ("segment", self.segment)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(
+                    f"Exact: {name} should be a whole number of at least 1, found {value}"
+                )
 
     def outer_loss(self, setting: Setting, alpha: PyTree) -> OuterLoss:
         return with_derivative(self._value_and_derivative, setting, alpha)

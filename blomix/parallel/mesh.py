@@ -35,10 +35,10 @@ class Shape:
         sizes = {}
         for item in text.split(","):
             name, _, size = item.strip().partition("=")
-            if name not in rules.AXES or not size.isdecimal():
+            if name not in rules.AXES or name in sizes or not size.isdecimal():
                 raise InputError(
                     f"mesh {text!r}: expected {', '.join(f'{axis}=N' for axis in rules.AXES)} "
-                    f"(any of them), found {item.strip()!r}"
+                    f"(any of them, once), found {item.strip()!r}"
                 )
             sizes[name] = int(size)
         return cls(**sizes)

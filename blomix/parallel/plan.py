@@ -146,7 +146,7 @@ def least_bytes(setting: Setting) -> float:
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         for tree in (state, shared)
     )
-    return (lanes * setting.ensemble + weights) / setting.mesh.model
+    return (lanes * setting.ensemble / setting.mesh.ensemble + weights) / setting.mesh.model
 
 
 def _search(setting: Setting) -> tuple[Any, tuple]:
@@ -176,8 +176,9 @@ STEP_OF = {"search": _search, "finetune": _finetune}
 
 
 def _job(setting: Setting) -> tuple[Job, Recipe]:
+    scan = Encoder.abstract(setting.config).family.uniform_layers
     encoder = Encoder.abstract(
-        setting.config, dtype=setting.dtype, remat=setting.remat, scan_layers=True
+        setting.config, dtype=setting.dtype, remat=setting.remat, scan_layers=scan
     )
     recipe = Recipe(
         batch_size=setting.batch,

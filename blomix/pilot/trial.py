@@ -65,12 +65,21 @@ def run_trial(
         )
     # Each class and each fold of a method has to have an example.
     fewest = max(2, examples.num_labels, *(method.lanes for method in methods.values()))
+    most = len(holdout(examples, TESTED, seed)[0])
+    if most < fewest:
+        raise InputError(
+            f"{examples.name}: of {len(examples)} labelled examples a split trains on {most}, too "
+            f"few to give each of {fewest} folds or classes one; ask for fewer folds, or label more"
+        )
     started, cells = clock(), []
     for task in plan(tuple(methods), splits):
         left = budget - (clock() - started)
         if left <= 0 and cells:
             break
         train, tested = _split(examples, task, seed, fewest)
+        again = (task.method, task.split, len(train))  # as another size, where both are too small
+        if any((cell.method, cell.split, cell.n) == again for cell in cells):
+            continue
         if _expected(cells, task.method, len(train)) > left:
             continue
         begun = clock()

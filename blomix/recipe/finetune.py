@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blomix.data import Examples, digest_of, encode, examples_of, holdout
+from blomix.data import Examples, digest_of, examples_of, holdout
 from blomix.errors import InputError
 from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
@@ -216,13 +216,13 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
     if recipe.patience is not None:
         rows, held_rows = holdout(train, 0.2, seed)
         train, held = train.select(rows), train.select(held_rows)
-        held_arrays = encode(held, model.tokenizer, max_length)
+        held_arrays = model.encode(held, max_length)
     if not train.is_regression and len(np.unique(train.targets)) < 2:
         raise InputError(
             f"{train.name}: expected training rows of two classes or more, found {len(train)} "
             f"labelled {train.label(0)!r}"
         )
-    arrays = encode(train, model.tokenizer, max_length)
+    arrays = model.encode(train, max_length)
     return Job(model, train, arrays, seed, max_length, held, held_arrays)
 
 
@@ -286,7 +286,8 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
         "pooling": encoder.pooling,
         "dtype": encoder.model.options.dtype,
         "remat": encoder.model.options.remat,
-        "dropout": asdict(encoder.architecture.dropout),
+        "train_embeddings": encoder.model.options.train_embeddings,
+        "dropout": encoder.architecture.dropout.rates(),
     }
 
 
@@ -320,7 +321,7 @@ def score(
     job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any]
 ) -> tuple[Result, np.ndarray]:
     """The fitted model with its metrics on the validation examples, and its logits there."""
-    arrays = encode(validation, job.encoder.tokenizer, job.max_length)
+    arrays = job.encoder.encode(validation, job.max_length)
     logits = predict_logits(job.encoder, fitted.params, arrays)
     scores = metrics.evaluate(validation.metric, validation.targets, logits)
     majority = metrics.majority(validation.metric, job.train.targets, validation.targets)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blomix.data import Examples, encode, examples_of
+from blomix.data import Examples, examples_of
 from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe.job import predict_logits
@@ -72,7 +72,7 @@ class Result:
         examples = texts if isinstance(texts, Examples) else examples_of((texts, None))
         if "pairs" in self.summary:
             examples.check_paired(self.summary["pairs"], "those the model was trained on")
-        arrays = encode(examples, self.model.tokenizer, self.summary["max_length"])
+        arrays = self.model.encode(examples, self.summary["max_length"])
         return predict_logits(self.model, self.params, arrays)
 
     def decide(self, logits: np.ndarray) -> list:

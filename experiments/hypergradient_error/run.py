@@ -18,7 +18,7 @@ import optax
 
 from blomix import BilevelProblem, Encoder, Mixup
 from blomix.bilevel import adamw
-from blomix.data import batch_rows, encode, folds, load, subsample
+from blomix.data import batch_rows, folds, load, subsample
 from blomix.hypergradient import (
     Estimator,
     Exact,
@@ -102,7 +102,7 @@ def main() -> None:
     # --- data ------------------------------------------------------------------------------
     examples = subsample(load(options.data), EXAMPLES, SEED)
     encoder, loss = losses(options.model, examples.num_labels)
-    tokens = encode(examples, encoder.tokenizer, max_length=32)
+    tokens = encoder.encode(examples, max_length=32)
     inner_rows, outer_rows = folds(examples, 5, SEED)[0]
 
     def batch(rows, step, fold):

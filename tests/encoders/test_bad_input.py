@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from blomix.data import Examples
 from blomix.encoders import Encoder
 from blomix.errors import InputError
 
@@ -21,6 +22,37 @@ CONFIG = {
     "num_attention_heads": 2,
     "intermediate_size": 12,
     "max_position_embeddings": 16,
+}
+
+
+MODERNBERT = {
+    "model_type": "modernbert",
+    "vocab_size": 11,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 16,
+    "pad_token_id": 0,
+}
+DEBERTA = CONFIG | {
+    "model_type": "deberta-v2",
+    "relative_attention": True,
+    "share_att_key": True,
+    "pos_att_type": ["c2p", "p2c"],
+}
+BART = {
+    "model_type": "bart",
+    "vocab_size": 11,
+    "d_model": 8,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 12,
+    "decoder_ffn_dim": 12,
+    "max_position_embeddings": 16,
+    "eos_token_id": 2,
 }
 
 
@@ -269,3 +301,63 @@ def test_head_of_another_shape():
 def test_no_tokenizer(directory):
     with pytest.raises(InputError, match="tokenizer"):
         _ = Encoder.from_config(CONFIG).tokenizer
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "word"),
+    [
+        (DEBERTA, {"share_att_key": None}, "share_att_key"),  # torch takes an absent one for False
+        (DEBERTA, {"relative_attention": None}, "relative_attention"),
+        (MODERNBERT, {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "rope_scaling"),
+    ],
+)
+def test_what_torch_would_compute_otherwise_is_refused(config, changes, word):
+    Encoder.abstract(config)
+    with pytest.raises(InputError, match=word):
+        Encoder.abstract(config | changes)
+
+
+def test_modernbert_has_the_window_that_torch_reads():
+    reach = [
+        Encoder.abstract(MODERNBERT | own).architecture.reach
+        for own in ({}, {"local_attention": 12}, {"sliding_window": 3, "local_attention": 12})
+    ]
+    assert reach == [64, 6, 3]
+
+
+def test_float64_without_it_enabled_is_refused():
+    with pytest.raises(InputError, match="jax_enable_x64"):
+        Encoder.abstract(CONFIG, dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("config", "arrays", "words"),
+    [
+        (CONFIG, {"input_ids": [[1, 11]]}, "input_ids: expected ids below 11"),
+        (
+            CONFIG | {"type_vocab_size": 1},
+            {"input_ids": [[1, 2]], "token_type_ids": [[0, 1]]},
+            "token_type_ids: expected ids below 1,",
+        ),
+        (BART, {"input_ids": [[1, 2], [1, 3]]}, "none in row 1"),
+    ],
+)
+def test_ids_that_the_encoder_has_no_row_for(config, arrays, words):
+    """A look-up beyond the table gives NaN, and training would be said to have diverged."""
+    model = Encoder.abstract(config).model
+    model.check({"input_ids": np.array([[1, 2]]), "token_type_ids": np.array([[0, 0]])})
+    with pytest.raises(InputError, match=words):
+        model.check({name: np.array(rows) for name, rows in arrays.items()})
+
+
+def test_a_tokenizer_of_another_encoder(directory):
+    """The size of one without tokenizer.json is not known before texts are encoded."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+    (directory / "vocab.txt").write_text("\n".join(words) + "\n")
+    settings = {"tokenizer_class": "BertTokenizer", "model_max_length": 16}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    encoder = Encoder.from_pretrained(directory)
+    known, unknown = (Examples((text,), None, None) for text in ("a b", "a j"))
+    assert encoder.encode(known, max_length=8)["input_ids"].shape == (1, 8)
+    with pytest.raises(InputError, match=r"input_ids: expected ids below 11.*found 14"):
+        encoder.encode(unknown, max_length=8)

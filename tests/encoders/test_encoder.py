@@ -117,6 +117,26 @@ def test_unused_pooler_goes_through(tmp_path):
         np.testing.assert_array_equal(tensor, before[name], err_msg=name)
 
 
+@pytest.mark.parametrize("family", ["modernbert", "albert"])
+def test_one_rate_is_for_every_place_of_the_family_whatever_its_own_rates(family):
+    """ModernBERT's are 0, and so are most of ALBERT's."""
+    config = CONFIG | {"model_type": family, "embedding_size": 8, "pad_token_id": 0}
+    own = Encoder.from_config(config)
+    assert sum(rate > 0 for rate in own.architecture.dropout.rates().values()) < 2
+    encoder = Encoder.from_config(config, dropout=0.3)
+    assert set(encoder.architecture.dropout.rates().values()) == {0.3}
+    batch = {"input_ids": np.arange(10).reshape(2, 5)}
+    one, other = (encoder.apply(encoder.params, batch, jax.random.key(k)) for k in (0, 1))
+    assert not np.allclose(one, other)
+
+
+def test_frozen_tables_are_not_decayed():
+    paths = [("embeddings", "token", "embedding"), ("layers", "0", "query", "kernel")]
+    for trained in (True, False):
+        encoder = Encoder.abstract(CONFIG, train_embeddings=trained)
+        assert [encoder.is_decayed(path) for path in paths] == [trained, True]
+
+
 def test_dropout_needs_a_key_and_follows_it():
     encoder = Encoder.from_config(CONFIG, dropout=0.5)
     apply = jax.jit(encoder.apply)

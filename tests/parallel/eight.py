@@ -41,6 +41,18 @@ CONFIG = {
     "type_vocab_size": 2,
     "hidden_act": "gelu",
 }
+BART = {
+    "model_type": "bart",
+    "vocab_size": 64,
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": WIDTH,
+    "decoder_ffn_dim": WIDTH,
+    "max_position_embeddings": 16,
+}
 COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.-]+) .*\{$")
 COLLECTIVE = re.compile(
     r"= (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
@@ -79,6 +91,17 @@ def resumed(meshes: str) -> list[list[float]]:
                 records = run.records()
     assert len(records) == 4 * 5
     return lanes
+
+
+def decoder(mesh: str) -> int:
+    """Bytes of temporaries of a compiled plain step of a small BART."""
+    encoder = Encoder.from_config(BART, 2)
+    step = Supervised(plain_objective(loss_of(encoder.model, False)), optax.sgd(1e-3))
+    rows = jnp.zeros((16, 8), jnp.int32)
+    batch = {"input_ids": rows, "attention_mask": rows, "labels": rows[:, 0]}
+    state = jax.eval_shape(partial(step.init, encoder.params), jax.random.key(0))
+    place = OnMesh.of(Shape.parse(mesh))
+    return compile_step(step, (state, encoder.params, batch), place).memory["temporaries"]
 
 
 def joined(arguments: str) -> list[list[float]]:

@@ -61,6 +61,13 @@ def test_a_plan_of_a_finetuning_step(setting):
     assert 3 * 2 * products < need.flops < 3 * 2 * products * 1.3  # attention and pooler on top
 
 
+def test_a_family_whose_layers_differ_has_a_plan(setting):
+    """Its layers cannot be scanned, which a plan does where it can."""
+    config = dict(CONFIG) | {"model_type": "modernbert", "pad_token_id": 0}
+    (need,) = plan.plan(replace(setting, config=config), ("finetune",)).values()
+    assert need.memory["temporaries"] > 0
+
+
 def test_less_work_and_fewer_chips_are_tried_first(setting):
     tried = list(plan.candidates(replace(setting, topology=Topology.parse("v5e:2x2"), batch=8)))
     assert str(tried[0]) == "--topology v5e:1x1 --mesh ensemble=1,data=1,model=1 --no-remat"

@@ -11,7 +11,7 @@ from blomix.pilot import trial
 from blomix.pilot.trial import plan, run_trial
 
 FOLDS = {"probe": 1, "plain": 1, "blomix": 5}
-METHODS = {name: SimpleNamespace(lanes=lanes) for name, lanes in FOLDS.items()}
+METHODS = {name: SimpleNamespace(name=name, lanes=lanes) for name, lanes in FOLDS.items()}
 COST = {"probe": 0.005, "plain": 0.005, "blomix": 1.0}  # seconds a label
 COMPILING = 10.0  # seconds, once a method
 
@@ -25,14 +25,13 @@ def examples(n=160):
 def clock(monkeypatch):
     """A clock that only training moves."""
     now = SimpleNamespace(seconds=0.0, compiled=set())
-    of = {id(method): name for name, method in METHODS.items()}
 
     def finetune(encoder, train, tested, method, **options):
         assert not set(train.digests) & set(tested.digests)
         assert len(train) >= method.lanes
-        name = of[id(method)]
-        now.seconds += COST[name] * len(train) + (COMPILING if name not in now.compiled else 0)
-        now.compiled.add(name)
+        compiling = COMPILING if method.name not in now.compiled else 0
+        now.seconds += COST[method.name] * len(train) + compiling
+        now.compiled.add(method.name)
         return SimpleNamespace(score=0.5, summary={"majority_score": 0.5})
 
     monkeypatch.setattr(trial, "finetune", finetune)
@@ -76,6 +75,20 @@ def test_without_an_end_of_time_everything_is_trained(clock):
 def test_the_smallest_trial_has_an_example_a_fold(n, clock):
     cells = run_trial(None, examples(n), METHODS, 1e9, splits=2, clock=clock)
     assert {cell.method for cell in cells} == set(METHODS)
+
+
+def test_no_model_is_trained_twice_where_sizes_are_the_same(clock):
+    """A quarter and a half of 18 labels are as few as there are folds."""
+    many = {name: SimpleNamespace(name=name, lanes=10) for name in METHODS}
+    cells = run_trial(None, examples(24), many, 1e9, splits=2, clock=clock)
+    tried = [(cell.method, cell.split, cell.n) for cell in cells]
+    assert len(tried) == len(set(tried)) == 2 * 2 * 3
+
+
+def test_more_folds_than_labels_to_train_on_are_refused(clock):
+    many = {"blomix": SimpleNamespace(lanes=10)}
+    with pytest.raises(InputError, match="a split trains on 9, too few to give each of 10 folds"):
+        run_trial(None, examples(12), many, 1e9, clock=clock)
 
 
 def test_the_first_model_is_trained_whatever_the_budget(clock):

@@ -20,8 +20,9 @@ def architecture(config: ConfigReader) -> Architecture:
         embedding_size=config.size("embedding_size", 128),
         project_embeddings=True,
         activation=config.choice("hidden_act", tuple(ACTIVATIONS), "gelu_new"),
-        layer_of_step=tuple(i * groups // base.num_layers for i in range(base.num_layers)),
-        dropout=Dropout(
+        # With torch's rounding, which for odd numbers differs from that of whole ones.
+        layer_of_step=tuple(int(i / (base.num_layers / groups)) for i in range(base.num_layers)),
+        dropout=Dropout.of(
             embedding=hidden,
             attention=config.rate("attention_probs_dropout_prob", 0.0),
             attention_output=hidden,

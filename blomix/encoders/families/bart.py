@@ -4,12 +4,14 @@ The decoder reads the text shifted right by one token, attends to what came befo
 encoder's output; its state at the last end-of-text token is what the head classifies.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.configuration import ConfigReader
@@ -26,6 +28,8 @@ from blomix.encoders.layers import (
 )
 from blomix.encoders.model import Batch, Model, Params, apply
 from blomix.encoders.options import Dropout
+from blomix.encoders.rows import split_look_up
+from blomix.errors import InputError
 
 _OFFSET = 2  # the first two rows of the position tables are never used
 
@@ -56,7 +60,7 @@ def architecture(config: ConfigReader) -> BartArchitecture:
         "norm_epsilon": 1e-5,
         "initializer_range": config.number("init_std", 0.02),
         "pad_token_id": config.size("pad_token_id", 1, minimum=0),
-        "dropout": Dropout(
+        "dropout": Dropout.of(
             embedding=rate,
             attention=config.rate("attention_dropout", 0.0),
             attention_output=rate,
@@ -127,6 +131,16 @@ class BartModel(Model):
     def parts(self) -> tuple[str, ...]:
         return (*super().parts, "decoder_embeddings", "decoder_layers")
 
+    def check(self, arrays: Mapping[str, np.ndarray]) -> None:
+        super().check(arrays)
+        end = self.architecture.end_token_id
+        without = np.flatnonzero(~(arrays["input_ids"] == end).any(axis=1))
+        if len(without):
+            raise InputError(
+                f"input_ids: expected the end-of-text token {end} (eos_token_id) in each row, for "
+                f"its state is what the head sees; the tokenizer gave none in row {without[0]}"
+            )
+
     def token(self, x: jax.Array, inputs: Batch) -> jax.Array:
         """The state at the last end-of-text token."""
         ends = inputs["input_ids"] == self.architecture.end_token_id
@@ -142,7 +156,8 @@ class BartModel(Model):
         if not options.train_embeddings:
             tokens, positions = jax.lax.stop_gradient((tokens, positions))
         table = Table(a.vocab_size, a.hidden_size, options)
-        x = apply(table, tokens, jnp.concatenate([start, ids[:, :-1]], axis=1))
+        shifted = jnp.concatenate([start, ids[:, :-1]], axis=1)
+        x = split_look_up(lambda ids: apply(table, tokens, ids), shifted)
         x = apply(self.module("decoder_embeddings"), positions, x, first)
         scores = BartEmbeddings(a, options).context(inputs)
         place = jnp.arange(ids.shape[1])

@@ -24,7 +24,7 @@ def architecture(config: ConfigReader) -> Architecture:
         norm_epsilon=config.number("layer_norm_eps", 1e-12),
         initializer_range=config.number("initializer_range", 0.02),
         pad_token_id=config.size("pad_token_id", 0, minimum=0),
-        dropout=Dropout(
+        dropout=Dropout.of(
             embedding=hidden,
             attention=config.rate("attention_probs_dropout_prob", 0.1),
             attention_output=hidden,

@@ -8,7 +8,7 @@ d(i, j) is the sum of content-to-content, content-to-position and position-to-co
 where r are relative embeddings, one table for all layers, and Q, K the layer's own projections.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -46,15 +46,15 @@ class DebertaArchitecture(Architecture):
 
 
 def architecture(config: ConfigReader) -> DebertaArchitecture:
-    config.must_be("relative_attention", True, "the published v2 and v3 models have it")
-    config.must_be("share_att_key", True, "the published v2 and v3 models have it")
+    for name in ("relative_attention", "share_att_key"):
+        why = "the published v2 and v3 models have it, and where it is absent it is False"
+        config.must_be(name, True, why, absent=False)
     config.must_be("conv_kernel_size", 0, "the convolution of v2-xlarge is not supported")
     config.must_be("embedding_size", config.size("hidden_size"), "as in the published models")
     base = bert.architecture(config)
     farthest = config.size("max_relative_positions", -1, minimum=-1)
     kinds = config.names("pos_att_type")
-    rates = replace(
-        base.dropout,
+    rates = base.dropout.also(
         relative=base.dropout.embedding,
         pooler_input=config.rate("pooler_dropout", 0.0),
         classifier=config.rate("cls_dropout", base.dropout.embedding),

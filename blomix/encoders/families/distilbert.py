@@ -21,7 +21,7 @@ def architecture(config: ConfigReader) -> Architecture:
         initializer_range=config.number("initializer_range", 0.02),
         pad_token_id=config.size("pad_token_id", 0, minimum=0),
         pooler_activation="relu",
-        dropout=Dropout(
+        dropout=Dropout.of(
             embedding=rate,
             attention=config.rate("attention_dropout", 0.1),
             feed_forward=rate,

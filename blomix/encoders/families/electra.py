@@ -19,7 +19,7 @@ def architecture(config: ConfigReader) -> Architecture:
         embedding_size=embedding_size,
         project_embeddings=embedding_size != base.hidden_size,
         pooler_activation="gelu",
-        dropout=replace(base.dropout, pooler_input=base.dropout.classifier),
+        dropout=base.dropout.also(pooler_input=base.dropout.classifier),
     )
 
 

@@ -46,6 +46,7 @@ def architecture(config: ConfigReader) -> ModernBertArchitecture:
     hidden = config.size("hidden_size")
     scale = config.number("initializer_range", 0.02)
     attention = config.rate("attention_dropout", 0.0)
+    config.must_be("rope_scaling", None, "no scaled positions are supported")
     full_theta, window_theta = (_theta(config, kind) for kind in (_FULL, _WINDOW))
     return ModernBertArchitecture(
         vocab_size=config.size("vocab_size"),
@@ -69,12 +70,12 @@ def architecture(config: ConfigReader) -> ModernBertArchitecture:
         pooler_bias=config.flag("classifier_bias", False),
         pooler_norm=True,
         kinds=_kinds(config, layers),
-        reach=config.size("local_attention", 128) // 2,
+        reach=config.size("sliding_window", config.size("local_attention", 128) // 2, minimum=0),
         full_theta=full_theta,
         window_theta=window_theta,
         attention_bias=config.flag("attention_bias", False),
         feed_forward_bias=config.flag("mlp_bias", False),
-        dropout=Dropout(
+        dropout=Dropout.of(
             embedding=config.rate("embedding_dropout", 0.0),
             attention=attention,
             attention_output=attention,

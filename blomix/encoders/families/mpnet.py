@@ -28,7 +28,7 @@ def architecture(config: ConfigReader) -> Architecture:
         type_vocab_size=0,
         pad_token_id=1,  # torch's model fixes it, whatever the config says
         positions_skip_padding=True,
-        dropout=replace(base.dropout, pooler_input=rate, classifier=rate),
+        dropout=base.dropout.also(pooler_input=rate, classifier=rate),
     )
 
 

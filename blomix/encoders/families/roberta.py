@@ -17,7 +17,7 @@ def architecture(config: ConfigReader) -> Architecture:
         base,
         pad_token_id=config.size("pad_token_id", 1, minimum=0),
         positions_skip_padding=True,
-        dropout=replace(base.dropout, pooler_input=base.dropout.classifier),
+        dropout=base.dropout.also(pooler_input=base.dropout.classifier),
     )
 
 

@@ -22,7 +22,7 @@ import optax
 
 from blomix.bench.jobs import Workshop
 from blomix.bench.study import Cell
-from blomix.data import batch_rows, encode, subsample
+from blomix.data import batch_rows, subsample
 from blomix.mixup import Mixup
 from blomix.recipe.drive import drive
 from blomix.recipe.job import Job
@@ -68,7 +68,7 @@ def scores_of(workshop: Workshop, cell: Cell) -> dict[str, float]:
     others = train.select([row for row, digest in enumerate(train.digests) if digest not in mine])
     others = subsample(others, min(OUTER, len(others)), cell.seed)
     length = cell.task.max_length
-    more = encode(others, job.encoder.tokenizer, length, multiple=length)
+    more = job.encoder.encode(others, length, multiple=length)
     (fitted,), _, _ = drive([workshop.method(cell).fit(job)], Unrecorded(), Progress(quiet=True))
     where = Leaves.of(pretrained, job.encoder.is_mixed)
 
