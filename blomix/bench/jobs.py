@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from blomix import _trees
 from blomix.baselines import METHODS
 from blomix.bench.study import Cell, Study, TaskSpec, Variant
 from blomix.data import Examples, holdout, load, subsample
@@ -20,6 +21,7 @@ from blomix.encoders import Encoder
 from blomix.errors import InputError
 from blomix.recipe import Recipe, Training
 from blomix.recipe.drive import account
+from blomix.recipe.finetune import tree_digest
 from blomix.recipe.job import Job
 
 # The rates that lie in the state of a step, not in its program: methods that differ in nothing else
@@ -101,6 +103,16 @@ class Workshop:
     def _encoder(self, task: TaskSpec, options: str) -> Encoder:
         train, _ = self.examples(task)
         return Encoder.from_pretrained(self.model, **train.head, **json.loads(options))
+
+    def weights(self, cell: Cell) -> str:
+        """A digest of the pretrained weights, those that are drawn anew for a task left out."""
+        return self._weights(self.encoder(cell.task, cell.variant))
+
+    @cache  # noqa: B019
+    def _weights(self, encoder: Encoder) -> str:
+        leaves = _trees.by_path(encoder.params).items()
+        kept = {path: leaf for path, leaf in leaves if not encoder.is_head(path.split("/"))}
+        return tree_digest(kept)[:16]
 
     def scored_arrays(self, cell: Cell) -> dict[str, np.ndarray]:
         return self._scored_arrays(cell.task, self.encoder(cell.task, cell.variant))

@@ -121,11 +121,13 @@ class Bench:
         record = read_record(self.results / cell.path)
         if record is None or ("error" in record and self.retry):
             return False
-        source = Path(self.workshop.model).name
-        if record["model"]["source"] != source:
+        source, found = Path(self.workshop.model).name, record["model"]["source"]
+        weights = self.workshop.weights(cell)
+        if found != source or record.get("digests", {}).get("weights", weights) != weights:
+            what = "one of other weights" if found == source else f"one of {found!r}"
             raise InputError(
                 f"{self.results / cell.path}: expected a result of the encoder {source!r}, found "
-                f"one of {record['model']['source']!r}; give --results another folder"
+                f"{what}; give --results another folder"
             )
         told = config_of(record, self.workshop.method(cell))
         return is_of(cell, record) and told == self.config(cell)
@@ -182,7 +184,11 @@ class Bench:
             "steps": None,
             "gradient_evaluations": None,
             "seconds": None,
-            "digests": {"train": digest(subset.digests), "validation": digest(scored.digests)},
+            "digests": {
+                "train": digest(subset.digests),
+                "validation": digest(scored.digests),
+                "weights": self.workshop.weights(cell),
+            },
             "config": self.config(cell),
             "model": describe(self.workshop.encoder(cell.task, cell.variant))
             | {"source": Path(self.workshop.model).name},

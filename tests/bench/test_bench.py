@@ -113,6 +113,13 @@ def test_cells_of_another_encoder_are_not_written_over(
     assert code == 2
     assert "give --results another folder" in err
     assert cells(folder) == before
+    path, record = next(iter(before.items()))
+    record["digests"]["weights"] = "0" * 16  # as if the directory's weights were others now
+    (folder / "results" / path).write_text(json.dumps(record))
+    place = ("--model", tiny_model, "--data", data_root)
+    code, _, err = blomix("bench", folder, *place, "--width", 2)
+    assert code == 2
+    assert "one of other weights" in err
 
 
 def test_a_failure_is_recorded_counted_and_tried_again_on_demand(study, bench):
