@@ -122,15 +122,17 @@ class Bench:
         if record is None or ("error" in record and self.retry):
             return False
         source, found = Path(self.workshop.model).name, record["model"]["source"]
+        told = config_of(record, self.workshop.method(cell))
+        same = is_of(cell, record) and told == self.config(cell)
         weights = self.workshop.weights(cell)
-        if found != source or record.get("digests", {}).get("weights", weights) != weights:
+        other = same and record.get("digests", {}).get("weights", weights) != weights
+        if found != source or other:
             what = "one of other weights" if found == source else f"one of {found!r}"
             raise InputError(
                 f"{self.results / cell.path}: expected a result of the encoder {source!r}, found "
                 f"{what}; give --results another folder"
             )
-        told = config_of(record, self.workshop.method(cell))
-        return is_of(cell, record) and told == self.config(cell)
+        return same
 
     def config(self, cell: Cell) -> Record:
         """All that decides a cell's outcome beside data, versions and device."""

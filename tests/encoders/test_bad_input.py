@@ -13,46 +13,13 @@ from safetensors.numpy import load_file, save_file
 from blomix.data import Examples
 from blomix.encoders import Encoder
 from blomix.errors import InputError
+from tests.encoders.test_encoder import BART, CONFIG, MODERNBERT
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 11,
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 12,
-    "max_position_embeddings": 16,
-}
-
-
-MODERNBERT = {
-    "model_type": "modernbert",
-    "vocab_size": 11,
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 12,
-    "max_position_embeddings": 16,
-    "pad_token_id": 0,
-}
 DEBERTA = CONFIG | {
     "model_type": "deberta-v2",
     "relative_attention": True,
     "share_att_key": True,
     "pos_att_type": ["c2p", "p2c"],
-}
-BART = {
-    "model_type": "bart",
-    "vocab_size": 11,
-    "d_model": 8,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 12,
-    "decoder_ffn_dim": 12,
-    "max_position_embeddings": 16,
-    "eos_token_id": 2,
 }
 
 
