@@ -1,5 +1,6 @@
 """R-Drop: two dropout masks should agree."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -7,10 +8,11 @@ from typing import ClassVar
 import jax
 
 from blomix.baselines.divergence import symmetric_divergence
-from blomix.errors import InputError
 from blomix.recipe.checks import at_least
 from blomix.recipe.job import Job, task_loss
 from blomix.recipe.training import Supervised, Training
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,8 @@ class RDrop(Training):
 
     def step(self, job: Job) -> Supervised:
         if not any(job.encoder.architecture.dropout.rates().values()):
-            raise InputError(
-                "rdrop: expected an encoder with dropout, found none (every rate is 0), so that "
-                "both passes are the same; load it with Encoder.from_pretrained(..., dropout=0.1)"
+            logger.warning(
+                "rdrop: the encoder has no dropout, so this is plain finetuning at twice its cost"
             )
         objective = agreeing(job.encoder.model, job.encoder.regression, self.strength)
         return replace(super().step(job), objective=objective, cost=2.0)

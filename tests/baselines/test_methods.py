@@ -220,8 +220,9 @@ def test_mixout_keeps_the_mean(make_job):
     assert np.abs(drawn.mean(0) - 1).max() < 0.25
 
 
-def test_rdrop_without_dropout_is_plain(make_job, run, plain):
+def test_rdrop_without_dropout_is_plain(make_job, run, plain, caplog):
     assert distance(run(RDrop(**SHORT, strength=5.0), make_job()).params, plain) < 1e-6
+    assert "plain finetuning at twice its cost" in caplog.text
 
 
 def test_rdrop_without_strength_is_the_mean_of_two_masks(make_job):

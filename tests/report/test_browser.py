@@ -34,6 +34,7 @@ def pages(tmp_path_factory):
     write_page(compare(records), records, folder / "compare")
     trial = cells()
     result = {"metric": "accuracy", "data": HOSTILE[0], "examples": 266, "budget_seconds": 60.0}
+    result["command"] = "blomix finetune --train " + "/a-long-folder" * 30
     pilot = write_pilot_page(decide(trial, target=0.9), trial, result, folder / "pilot")
     return {
         "report": folder / "report/report.html",
