@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from blomix._trees import joined
 from blomix.baselines.partial import Partial
 from blomix.recipe.job import Job
-from blomix.recipe.leaves import Leaves, joined
+from blomix.recipe.leaves import Leaves
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from blomix._trees import joined
 from blomix.errors import InputError
-from blomix.recipe.leaves import Leaves, joined
+from blomix.recipe.leaves import Leaves
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder

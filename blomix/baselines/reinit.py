@@ -7,10 +7,11 @@ from typing import ClassVar
 import jax
 import optax
 
+from blomix._trees import joined
 from blomix.baselines.layers import above, depth_of, number_of_layers
 from blomix.recipe.checks import at_least, within
 from blomix.recipe.job import Job
-from blomix.recipe.leaves import joined, put
+from blomix.recipe.leaves import put
 from blomix.recipe.phase import Fit
 from blomix.recipe.probe import start_params
 from blomix.recipe.training import Training

@@ -124,8 +124,8 @@ class Bench:
         source, found = Path(self.workshop.model).name, record["model"]["source"]
         told = config_of(record, self.workshop.method(cell))
         same = is_of(cell, record) and told == self.config(cell)
-        weights = self.workshop.weights(cell)
-        other = same and record.get("digests", {}).get("weights", weights) != weights
+        weights = record.get("digests", {}).get("weights") if same else None
+        other = weights is not None and weights != self.workshop.weights(cell)
         if found != source or other:
             what = "one of other weights" if found == source else f"one of {found!r}"
             raise InputError(

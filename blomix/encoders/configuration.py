@@ -1,6 +1,7 @@
 """Reading config.json: every value is checked where it is read, so that errors can name it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def read_config(config: Mapping[str, Any] | str | Path) -> tuple[dict[str, Any], str]:
+    """A config as a dictionary, and what names it in errors: a mapping as it is, a config.json, or
+    that of a directory; raises as `read_json`."""
+    if isinstance(config, Mapping):
+        return dict(config), "config"
+    path = Path(config)
+    path = path / "config.json" if path.is_dir() else path
+    return read_json(path), str(path)
 
 
 def read_json_list(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 from blomix.encoders import export, names, sentence
 from blomix.encoders.architecture import Architecture
 from blomix.encoders.checkpoint import WEIGHTS, Checkpoint, open_checkpoint
-from blomix.encoders.configuration import ConfigReader, read_json, tokenizer_size
+from blomix.encoders.configuration import ConfigReader, read_config, read_json, tokenizer_size
 from blomix.encoders.families import family_of
 from blomix.encoders.family import Family
 from blomix.encoders.labels import Labels, stored_names
@@ -126,12 +126,7 @@ class Encoder:
 
         `abstract=True` allocates nothing: `params` holds `jax.ShapeDtypeStruct`s.
         """
-        where = "config"
-        if not isinstance(config, Mapping):
-            path = Path(config)
-            path = path / "config.json" if path.is_dir() else path
-            where, config = str(path), read_json(path)
-        config = dict(config)
+        config, where = read_config(config)
         family = family_of(config, where)
         pooling = sentence.choose_pooling(pooling, sentence.SentenceModules(), where)
         labels = Labels.choose(num_labels, label_names, regression, config, None)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from blomix.data import Examples
 from blomix.encoders import Encoder
+from blomix.encoders.configuration import read_config
+from blomix.encoders.families import family_of
 from blomix.errors import InputError
 from blomix.parallel import early
 from blomix.parallel.cache import unwritten
@@ -176,7 +178,7 @@ STEP_OF = {"search": _search, "finetune": _finetune}
 
 
 def _job(setting: Setting) -> tuple[Job, Recipe]:
-    scan = Encoder.abstract(setting.config).family.uniform_layers
+    scan = family_of(*read_config(setting.config)).uniform_layers
     encoder = Encoder.abstract(
         setting.config, dtype=setting.dtype, remat=setting.remat, scan_layers=scan
     )

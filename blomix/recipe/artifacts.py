@@ -11,14 +11,13 @@ result.json       written last: a run is finished when it is there
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
+from blomix import _trees
 from blomix.data import Examples, duplicates, leakage
 from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fitted
-from blomix.recipe.recipe import by_path
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
 from blomix.runs.files import storage
@@ -86,7 +85,7 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
     The effective change of a matrix is `|W~ - W0| / |W0|` in the Frobenius norm. The shares of a
     line of history are in the order of `searched`.
     """
-    final = by_path(fitted.params)
+    final = _trees.by_path(fitted.params)
     matrices = []
     for path, pretrained in mixable(model).items():
         share = fitted.shares.get(path)
@@ -96,7 +95,7 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
                 "layer": model.layer_of(path.split("/")),
                 "matrix": model.matrix_of(path.split("/")),
                 "weights": pretrained.size,
-                "change": _relative_change(final[path], pretrained),
+                "change": _relative_change(np.asarray(final[path]), pretrained),
             }
             | ({} if share is None else _spread(share))
         )
@@ -110,9 +109,8 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
 
 def mixable(model: "Encoder") -> dict[str, np.ndarray]:
     """The pretrained matrices that the recipe mixes, by path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(model.params)
-    kept = (leaf if model.is_mixed(path, leaf) else None for path, leaf in leaves)
-    return by_path(jax.tree.unflatten(jax.tree.structure(model.params), kept))
+    leaves = _trees.by_path(model.params).items()
+    return {path: np.asarray(leaf) for path, leaf in leaves if model.is_mixed(path.split("/"))}
 
 
 def predictions(validation: Examples, result: Result, logits: np.ndarray) -> list[dict]:

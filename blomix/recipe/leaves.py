@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from blomix._trees import joined
+
 PyTree = Any
 
 
@@ -26,7 +28,7 @@ class Leaves:
         return cls(frozenset(joined(path) for path, leaf in leaves if where(path, leaf)))
 
     def __call__(self, path: Sequence, leaf: Any = None) -> bool:
-        return joined(path) in self.paths
+        return joined(tuple(path)) in self.paths
 
     def mask(self, params: PyTree) -> PyTree:
         """True and False in the structure of `params`."""
@@ -48,8 +50,3 @@ def put(picked: dict[str, Any], params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: picked.get(joined(path), leaf), params
     )
-
-
-def joined(path: Sequence) -> str:
-    """A `jax.tree_util` path as `a/b/0/c`."""
-    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")

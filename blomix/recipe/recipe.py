@@ -247,12 +247,3 @@ def pulled(mixup: Mixup, l1: float, l2: float) -> optax.GradientTransformation:
         lambda updates, alpha: jax.tree.map(jnp.add, updates, jax.grad(penalty)(alpha))
     )
     return optax.chain(pull, adam())
-
-
-def by_path(tree: PyTree) -> dict[str, np.ndarray]:
-    """A pytree's leaves by their joined path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in leaves
-    }

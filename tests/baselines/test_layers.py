@@ -4,9 +4,9 @@ import jax
 import pytest
 
 from blomix import Encoder
+from blomix._trees import joined
 from blomix.baselines.layers import above, depth_of, number_of_layers
 from blomix.baselines.lora import Lora
-from blomix.recipe.leaves import joined
 from tests.encoders.test_encoder import BART, CONFIG
 
 PARTS = {

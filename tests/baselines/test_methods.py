@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from blomix._trees import joined
 from blomix.baselines import METHODS
 from blomix.baselines.bitfit import BitFit
 from blomix.baselines.child_tuning import ChildTuning, greatest
@@ -27,7 +28,7 @@ from blomix.baselines.top_layers import TopLayers
 from blomix.baselines.wise_ft import WiseFt
 from blomix.hypergradient import ESTIMATORS
 from blomix.recipe import Recipe, Training
-from blomix.recipe.leaves import Leaves, joined
+from blomix.recipe.leaves import Leaves
 
 SHORT = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2}
 FOLDED = SHORT | {"folds": 2, "search_epochs": 2, "search_learning_rate": 1e-2}

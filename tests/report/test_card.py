@@ -10,17 +10,9 @@ from blomix.encoders import Encoder
 from blomix.recipe.result import Result
 from blomix.report.card import model_card
 from blomix.runs import read_json
+from tests.encoders.test_encoder import CONFIG
 from tests.report.summaries import summary
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 16,
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 8,
-    "max_position_embeddings": 128,
-}
 HOSTILE = [
     "---\nlicense: mit\n---",
     "<script>alert(1)</script>",
