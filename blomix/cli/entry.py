@@ -14,6 +14,14 @@ from blomix.small_files import read_text
 
 LARGEST_SETTINGS = 1_000_000  # bytes
 
+_LESS = {
+    "accumulate": "--accumulate 2 or more (the same batch in parts)",
+    "remat": "--remat",
+    "dtype": "--dtype bfloat16",
+    "max_length": "a shorter --max-length",
+    "batch_size": "a smaller --batch-size",
+}
+
 
 def call(name: str, command: ModuleType, argv: list[str]) -> int:
     """Parses `argv` into the command's `Config`, runs it and prints; returns the exit code."""
@@ -41,12 +49,33 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     except Interrupted as stop:
         print(f"blomix {name}: {stop}", file=sys.stderr)
         return stop.exit_code
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"blomix {name}: {less_of(command.Config, error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # outside of an open run: nothing to save
         print(f"blomix {name}: stopped", file=sys.stderr)
         return 130
     if is_first():
         print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
     return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether numpy, JAX or a check of ours found more asked for than there is."""
+    from jax.errors import JaxRuntimeError
+
+    exhausted = isinstance(error, JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return exhausted or isinstance(error, MemoryError)
+
+
+def less_of(config: type, error: Exception) -> str:
+    """What was too much, and by which of its flags the command would take less."""
+    known = {field.name for field in dataclasses.fields(config)}
+    flags = [flag for name, flag in _LESS.items() if name in known]
+    mend = f"for less, give {', '.join(flags)}" if flags else "use a machine that has more"
+    return f"out of memory: {(str(error) or type(error).__name__).splitlines()[0]}; {mend}"
 
 
 def refuse_impossible(config: Any) -> None:

@@ -21,11 +21,10 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     import shutil
-    import tempfile
 
     from blomix.errors import InputError
     from blomix.runs import finished, manifest
-    from blomix.runs.files import TEMPORARY
+    from blomix.runs.files import TEMPORARY, remove
 
     finished(config.run)
     manifest.verify(config.run / "export")
@@ -34,11 +33,16 @@ def run(config: Config) -> dict[str, Any]:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: expected a new or empty directory, found files in it")
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Copied under another name first: a full disk leaves nothing that looks like a model.
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=out.parent) as folder:
-            copy = shutil.copytree(config.run / "export", Path(folder) / "model")
+        # Copied under another name first: a full disk leaves nothing that looks like a model, and
+        # what a killed process has left the next one removes.
+        copy = out.absolute().with_name(f"{TEMPORARY}{out.absolute().name}")
+        remove(copy)
+        try:
+            shutil.copytree(config.run / "export", copy)
             manifest.verify(copy)
             copy.replace(out)
+        finally:
+            remove(copy)
     except shutil.Error as error:  # a list of files, each with its reason
         raise InputError(f"{out}: cannot be written: {error.args[0][0][2]}") from None
     except OSError as error:

@@ -12,6 +12,7 @@ from blomix.recipe.program import (
     Placement,
     Program,
     build,
+    check_fits,
     copied,
     merge,
     placed,
@@ -119,6 +120,7 @@ def _run_lane(
     state = state if restored is None else restored
     with progress.compiling(name):
         program = build(phase, place, together)
+    check_fits(program, phase.name)
     step = _announced(program, phase, stacked, progress).run
     shared = place.put("shared", phase.shared, together)
     pending = None  # metrics are read one step late, so that the device never waits for the host

@@ -211,9 +211,17 @@ def vmapped(step: Callable, lane_axis: str | None = None) -> Callable:
     return jax.vmap(step, in_axes=(0, None, 0), spmd_axis_name=lane_axis)
 
 
-def device_memory() -> int:
-    """Bytes that programs may take: an accelerator's own limit, or half of the host's memory."""
+def device_memory(of_host: float = 0.5) -> int:
+    """Bytes that programs may take: an accelerator's own limit, or a share of the host's memory."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return int(of_host * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def check_fits(program: Program, name: str) -> None:
+    """Raises MemoryError where a step takes more than there is, before it is run: a host would
+    begin to swap, and then kill the process without a word."""
+    needed, room = program.bytes, device_memory(of_host=1)
+    if needed > room:
+        raise MemoryError(f"{name} takes {needed / 1e9:.1f} GB, and there are {room / 1e9:.1f}")

@@ -82,7 +82,10 @@ def test_predict_labels_a_file_without_labels(finished, reviews, blomix, tmp_pat
 def test_export_is_the_model_that_was_scored(finished, blomix, tmp_path):
     run, _ = finished
     out = tmp_path / "model"
+    (tmp_path / ".tmp-model").mkdir()  # as a killed export leaves it
+    (tmp_path / ".tmp-model/model.safetensors").write_bytes(b"half")
     assert blomix("export", run, out)[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
     for path in (run / "export").rglob("*"):
         if path.is_file():
             assert (out / path.relative_to(run / "export")).read_bytes() == path.read_bytes()

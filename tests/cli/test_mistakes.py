@@ -6,7 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import pytest
+
+from blomix.cli import finetune
+from blomix.recipe import program
 
 ROWS = "text,label\ngood film,yes\nbad film,no\nfine book,yes\nawful book,no\n"
 MANY = "text,label\n" + "".join(f"good {i},{i % 2}\n" for i in range(12))
@@ -292,3 +296,41 @@ def test_mistakes_of_other_commands(name, tmp_path, tiny_model, reviews, blomix,
     assert expected in err
     assert "Traceback" not in err
     assert not out
+
+
+def test_more_than_memory_is_told_with_what_takes_less(tmp_path, tiny_model, reviews, blomix):
+    flags = ("--model", tiny_model, "--train", reviews["train"], "--run-dir", tmp_path / "run")
+    code, out, err = blomix("finetune", *flags, "--method", "plain", "--batch-size", 10**13)
+    assert code == 2
+    assert "out of memory" in err
+    assert "a smaller --batch-size" in err
+    assert "Traceback" not in err
+    assert not out
+
+
+def test_a_step_beyond_the_machine_is_not_run(tmp_path, tiny_model, reviews, blomix, monkeypatch):
+    monkeypatch.setattr(program, "device_memory", lambda of_host: 1000)
+    flags = ("--model", tiny_model, "--train", reviews["train"], "--run-dir", tmp_path / "run")
+    code, _, err = blomix("finetune", *flags, "--method", "plain")
+    assert code == 2
+    assert "out of memory: finetune takes" in err
+    assert (tmp_path / "run/metrics.jsonl").read_text() == ""
+
+
+def test_memory_that_the_device_refuses_is_told(reviews, tiny_model, blomix, monkeypatch):
+    def refuse(config):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\n#")
+
+    monkeypatch.setattr(finetune, "run", refuse)
+    code, _, err = blomix("finetune", "--model", tiny_model, "--train", reviews["train"])
+    assert code == 2
+    assert "allocating 9 bytes.; for less, give --accumulate 2 or more" in err
+
+
+def test_other_failures_of_the_device_are_not_hidden(reviews, tiny_model, blomix, monkeypatch):
+    def fail(config):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a defect")
+
+    monkeypatch.setattr(finetune, "run", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a defect"):
+        blomix("finetune", "--model", tiny_model, "--train", reviews["train"])
