@@ -66,6 +66,9 @@ class Config:
     """Type of the computation; weights stay float32."""
     remat: bool = False
     """Recompute each layer's activations: less memory, more time."""
+    scan_layers: bool = False
+    """Stack the layers and scan over them: much faster to compile, with --remat the least memory; a
+    step may take a little longer."""
     together: Literal["auto", "yes", "no"] = "auto"
     """Advance all folds in one compiled step; auto: where that fits an accelerator's memory
     or --mesh splits them."""
@@ -117,6 +120,7 @@ def run(config: Config) -> dict[str, Any]:
         seed=config.seed,
         dtype=config.dtype,
         remat=config.remat,
+        scan_layers=config.scan_layers,
     )
     options = {
         "seed": config.seed,

@@ -72,6 +72,7 @@ def run(config: Config) -> dict[str, Any]:
         "mesh": str(mesh),
         "steps": {name: need.record() for name, need in steps.items()},
         "fits": all(need.fits for need in steps.values()),
+        "flags": setting.flags,
     }
     if config.suggest:
         found = plan.cheapest(setting)
@@ -89,6 +90,7 @@ def text(result: dict[str, Any]) -> str:
             f"{verdict}; {need['flops'] / 1e12:.3f} TFLOP"
             + (f", at least {1e3 * need['seconds']:.2f} ms" if need["seconds"] else "")
         )
+    lines.append(f"by: blomix finetune ... {' '.join(result['flags'])}")
     if "cheapest" in result:
         lines.append(f"cheapest that fits: {result['cheapest'] or 'none up to 16 chips'}")
     return "\n".join(lines)

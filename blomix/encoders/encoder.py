@@ -277,6 +277,10 @@ class Encoder:
         decoder = names.steps(path)[0] == "decoder_layers"
         return number + self.architecture.num_layers if number is not None and decoder else number
 
+    def by_layer(self, leaves: Mapping[str, Any]) -> dict[str, Any]:
+        """Leaves by their joined path, each layer's own where they are stacked."""
+        return names.by_layer(leaves)
+
     def matrix_of(self, path: Sequence[Any]) -> str:
         """A plain name of the leaf's module: "query", "attention output", "feed-forward in"."""
         return names.matrix_of(path)

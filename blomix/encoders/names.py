@@ -3,7 +3,7 @@
 Paths are as `jax.tree_util` gives them, or tuples of strings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MATRICES = (
@@ -43,6 +43,19 @@ def layer_of(path: Sequence[Any]) -> int | None:
     if not names[0].endswith("layers"):
         return None
     return int(names[1]) if names[1].isdigit() else None
+
+
+def by_layer(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves by their joined path; one of stacked layers as one a layer, by the path that this has
+    where layers are not stacked."""
+    found = {}
+    for path, leaf in leaves.items():
+        part, *rest = path.split("/")
+        if part.endswith("layers") and not rest[0].isdigit():
+            found |= {"/".join((part, str(i), *rest)): own for i, own in enumerate(leaf)}
+        else:
+            found[path] = leaf
+    return found
 
 
 def matrix_of(path: Sequence[Any]) -> str:

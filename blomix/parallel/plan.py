@@ -64,6 +64,23 @@ class Setting:
     def __str__(self) -> str:
         return f"--topology {self.topology} --mesh {self.mesh} --{'' if self.remat else 'no-'}remat"
 
+    @property
+    def scanned(self) -> bool:
+        """Layers are scanned where the family allows it."""
+        return family_of(*read_config(self.config)).uniform_layers
+
+    @property
+    def flags(self) -> list[str]:
+        """Those of `blomix finetune` whose steps these are."""
+        words = ["--batch-size", f"{self.batch}", "--max-length", f"{self.length}"]
+        words += ["--dtype", self.dtype, "--mesh", str(self.mesh)]
+        words += ["--accumulate", f"{self.accumulate}"] if self.accumulate > 1 else []
+        words += ["--set", f"unroll={self.unroll}"] if self.unroll > 1 else []
+        words += ["--remat"] if self.remat else []
+        words += ["--scan-layers"] if self.scanned else []
+        estimator = f"hypergradient={self.hypergradient}"
+        return words + (["--set", estimator] if self.hypergradient != "exact" else [])
+
 
 @dataclass(frozen=True)
 class Need:
@@ -178,9 +195,11 @@ STEP_OF = {"search": _search, "finetune": _finetune}
 
 
 def _job(setting: Setting) -> tuple[Job, Recipe]:
-    scan = family_of(*read_config(setting.config)).uniform_layers
     encoder = Encoder.abstract(
-        setting.config, dtype=setting.dtype, remat=setting.remat, scan_layers=scan
+        setting.config,
+        dtype=setting.dtype,
+        remat=setting.remat,
+        scan_layers=setting.scanned,
     )
     recipe = Recipe(
         batch_size=setting.batch,

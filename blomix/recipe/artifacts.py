@@ -40,7 +40,7 @@ def write(
 
     run.write_json("alpha.json", alpha_record(job.encoder, fitted, run.records()))
     if fitted.shares:
-        run.write_bytes("shares.safetensors", save(fitted.shares))
+        run.write_bytes("shares.safetensors", save(job.encoder.by_layer(fitted.shares)))
     run.write_lines("validation.jsonl", predictions(validation, result, logits))
     # A session that was killed in its last moments may have left one.
     shutil.rmtree(run.path / "export", ignore_errors=True)
@@ -85,10 +85,11 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
     The effective change of a matrix is `|W~ - W0| / |W0|` in the Frobenius norm. The shares of a
     line of history are in the order of `searched`.
     """
-    final = _trees.by_path(fitted.params)
+    final = model.by_layer(_trees.by_path(fitted.params))
+    shares = model.by_layer(fitted.shares)
     matrices = []
     for path, pretrained in mixable(model).items():
-        share = fitted.shares.get(path)
+        share = shares.get(path)
         matrices.append(
             {
                 "path": path,
@@ -104,12 +105,12 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
         for record in records
         if "shares" in record
     ]
-    return {"matrices": matrices, "searched": list(fitted.shares), "history": history}
+    return {"matrices": matrices, "searched": list(shares), "history": history}
 
 
 def mixable(model: "Encoder") -> dict[str, np.ndarray]:
     """The pretrained matrices that the recipe mixes, by path."""
-    leaves = _trees.by_path(model.params).items()
+    leaves = model.by_layer(_trees.by_path(model.params)).items()
     return {path: np.asarray(leaf) for path, leaf in leaves if model.is_mixed(path.split("/"))}
 
 

@@ -286,6 +286,7 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
         "pooling": encoder.pooling,
         "dtype": encoder.model.options.dtype,
         "remat": encoder.model.options.remat,
+        "scan_layers": encoder.model.options.scan_layers,
         "train_embeddings": encoder.model.options.train_embeddings,
         "dropout": encoder.architecture.dropout.rates(),
     }

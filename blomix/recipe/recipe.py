@@ -35,14 +35,16 @@ HYPERGRADIENTS = ESTIMATORS | {
 
 @dataclass(frozen=True)
 class SearchStep:
-    """One outer step as a phase's step; it also logs the mean share of every mixed leaf."""
+    """One outer step as a phase's step; it also logs the mean share of every mixed matrix, those of
+    stacked layers one after the other."""
 
     problem: BilevelProblem
 
     def __call__(self, state: BilevelState, pretrained: PyTree, batch: PyTree):
         state, metrics = self.problem.step(state, pretrained, batch["inner"], batch["outer"])
         shares = shares_by_leaf(self.problem.mixup, state.alpha).values()
-        return state, metrics | {"shares": jnp.stack([share.mean() for share in shares])}
+        means = [share.mean((-2, -1)).reshape(-1) for share in shares]
+        return state, metrics | {"shares": jnp.concatenate(means)}
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,26 @@ def test_alpha_is_reported_for_every_mixed_matrix(finished):
     assert len(alpha["history"][0]["shares"]) == len(alpha["searched"])
 
 
+def test_scanned_layers_are_reported_as_layers_of_their_own(
+    finished, tiny_model, reviews, blomix, tmp_path
+):
+    run = tmp_path / "scanned"
+    flags = ("--model", tiny_model, "--train", reviews["train"], "--scan-layers", *SHORT)
+    flags += ("--validation", reviews["validation"], "--set", "folds=2", "--epochs", "1")
+    flags += ("--set", "granularity=matrix", "--set", "outer_learning_rate=0.05")
+    assert blomix("finetune", *flags, "--run-dir", run)[0] == 0
+    alpha, unrolled = (json.loads((at / "alpha.json").read_text()) for at in (run, finished[0]))
+    shares = {entry["path"]: entry["share"] for entry in alpha["matrices"]}
+    assert shares.keys() == {entry["path"] for entry in unrolled["matrices"]}
+    assert sorted(alpha["searched"]) == sorted(unrolled["searched"])
+    # The average over the folds of what each ended with, and no matrix has another's.
+    last = {line["lane"]: line["shares"] for line in alpha["history"]}
+    ended = dict(zip(alpha["searched"], np.mean(list(last.values()), axis=0), strict=True))
+    assert ended == pytest.approx(shares, abs=1e-6)
+    assert np.diff(sorted(shares.values())).min() > 1e-5
+    assert blomix("report", run)[0] == 0
+
+
 def test_evaluate_repeats_the_score(finished, reviews, blomix):
     run, result = finished
     code, out, _ = blomix("evaluate", run, "--data", reviews["validation"], "--json")

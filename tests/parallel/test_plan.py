@@ -6,7 +6,9 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import pytest
+import tyro
 
+from blomix.cli import finetune
 from blomix.cli.plan import text
 from blomix.errors import InputError
 from blomix.parallel import plan
@@ -68,6 +70,24 @@ def test_a_family_whose_layers_differ_has_a_plan(setting):
     assert need.memory["temporaries"] > 0
 
 
+def test_the_flags_of_a_plan_train_its_steps(setting):
+    wanted = replace(
+        setting, accumulate=2, unroll=2, hypergradient="finite_difference", mesh=Shape(data=1)
+    )
+    flags = tyro.cli(finetune.Config, args=["--model", "m", *replace(wanted, remat=True).flags])
+    assert (flags.max_length, flags.dtype, flags.remat) == (LENGTH, "bfloat16", True)
+    assert flags.scan_layers
+    assert Shape.parse(flags.mesh) == wanted.mesh
+    assert not tyro.cli(finetune.Config, args=["--model", "m", *wanted.flags]).remat
+    # The recipe itself refuses the two together; each is as it was asked for.
+    with pytest.raises(InputError, match="accumulate: expected hypergradient 'exact'"):
+        finetune.method_of(flags)
+    recipe = finetune.method_of(replace(flags, accumulate=None))
+    assert (recipe.batch_size, recipe.unroll) == (BATCH, 2)
+    assert recipe.hypergradient == "finite_difference"
+    assert flags.accumulate == 2
+
+
 def test_less_work_and_fewer_chips_are_tried_first(setting):
     tried = list(plan.candidates(replace(setting, topology=Topology.parse("v5e:2x2"), batch=8)))
     assert str(tried[0]) == "--topology v5e:1x1 --mesh ensemble=1,data=1,model=1 --no-remat"
@@ -103,7 +123,7 @@ def test_a_refusal_of_the_compiler_is_a_result(setting, monkeypatch):
     (need,) = plan.plan(setting, ("finetune",)).values()
     record = json.loads(json.dumps(need.record(), allow_nan=False))
     assert not record["fits"]
-    printed = text({"topology": "cpu:1", "mesh": "", "steps": {"finetune": record}})
+    printed = text({"topology": "", "mesh": "", "steps": {"finetune": record}, "flags": ["-a"]})
     assert "24.60 of 15.75 GiB (total 24.60), DOES NOT FIT" in printed
 
 
