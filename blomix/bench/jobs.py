@@ -23,6 +23,7 @@ from blomix.recipe import Recipe, Training
 from blomix.recipe.drive import account
 from blomix.recipe.finetune import tree_digest
 from blomix.recipe.job import Job
+from blomix.recipe.probe import head_of
 
 # The rates that lie in the state of a step, not in its program: methods that differ in nothing else
 # can advance together.
@@ -56,6 +57,8 @@ class Workshop:
     def method(self, cell: Cell) -> Training:
         """The method of a cell, at the cost of another where the variant says so."""
         method = build(cell.variant)
+        examples, _ = self.examples(cell.task)
+        method = dataclasses.replace(method, head_init=head_of(method.head_init, examples))
         if cell.variant.match is None:
             return method
         other = dataclasses.replace(cell, variant=self.study.variants[cell.variant.match])

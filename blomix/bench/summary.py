@@ -49,9 +49,11 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
 
 
 def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
-    """Whether a record is of the study's settings. The epochs of a variant that matches another's
-    cost follow from these and the data."""
+    """Whether a record is of the study's settings. What follows from these and the data is the
+    record's own: the head of "auto", the epochs of a variant that matches another's cost."""
     method = build(cell.variant)
+    if method.head_init == "auto":
+        method = replace(method, head_init=record["config"]["method"]["head_init"])
     if cell.variant.match is not None:
         method = replace(method, epochs=record["config"]["method"]["epochs"])
     told = settings_of(study, cell, method)

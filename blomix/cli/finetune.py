@@ -53,9 +53,10 @@ class Config:
     """Parts that a batch is computed in, one after the other, for less memory."""
     learning_rate: float | None = None
     """Peak learning rate of the task weights, in every phase."""
-    head_init: Literal["random", "probe"] | None = None
+    head_init: Literal["auto", "random", "probe"] | None = None
     """Start of the classifier: drawn from the seed (where the checkpoint has none that fits), or a
-    regression on frozen features; if left out, the method's own (blomix: probe)."""
+    regression on frozen features; auto: this for single texts, that for pairs. If left out, the
+    method's own (blomix: auto)."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE, any other setting of the method, such as folds=3. May be repeated."""
     max_length: int = 128

@@ -48,9 +48,9 @@ class Config:
     """Passes over the labels in blomix's finetuning, after one of each fold's search."""
     learning_rate: float = 1e-4
     """Peak learning rate of the task weights."""
-    head_init: Literal["random", "probe"] = "probe"
-    """Start of the classifier: drawn from the seed, or the regression on frozen features; of
-    plain finetuning too."""
+    head_init: Literal["auto", "random", "probe"] = "auto"
+    """Start of the classifier, of plain finetuning too: drawn from the seed, or the regression on
+    frozen features; auto: this for single texts, that for pairs."""
     max_length: int = 128
     """Longest text, in tokens."""
     pooling: Literal["auto", "pooler", "cls", "mean"] = "auto"

@@ -18,6 +18,7 @@ from blomix.recipe import artifacts
 from blomix.recipe.drive import drive
 from blomix.recipe.job import Job, predict_logits
 from blomix.recipe.phase import Fitted, Phase, Recorder, Unrecorded
+from blomix.recipe.probe import head_of
 from blomix.recipe.program import ONE_DEVICE, Placement, Program, build, device_memory, stack
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import Recipe
@@ -264,6 +265,7 @@ def first_program(phase: Phase, together: bool, place: Placement) -> Program:
 
 def resolve(job: Job, recipe: Training, together: bool) -> dict[str, Any]:
     """All that decides the outcome, as config.toml and result.json keep it."""
+    recipe = replace(recipe, head_init=head_of(recipe.head_init, job.train))
     return {
         "method": recipe.name,
         "recipe": {name: value for name, value in asdict(recipe).items() if value is not None},

@@ -31,7 +31,7 @@ class Folded(Training):
       search_learning_rate, search_clip: peak of the inner AdamW's rate, and its clipping.
     """
 
-    head_init: str = "probe"
+    head_init: str = "auto"
     folds: int = 5
     partition: str = "kfold"
     holdout: float = 0.2

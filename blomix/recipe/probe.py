@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from blomix.data import Examples
 from blomix.recipe.job import Job, predict_logits
 
 PyTree = Any
@@ -11,9 +12,18 @@ PyTree = Any
 STRENGTH = 0.01  # of the penalty, inverse: see experiments/LOG.md
 
 
+def head_of(head_init: str, examples: Examples) -> str:
+    """What "auto" is for these examples: of pairs "random", for how two texts relate is hardly to
+    be read off the mean of both, and a head that has learned it by heart is in the way
+    (experiments/LOG.md); else "probe"."""
+    if head_init != "auto":
+        return head_init
+    return "probe" if examples.pairs is None else "random"
+
+
 def start_params(job: Job, head_init: str) -> PyTree:
     """The weights a method starts from: the pretrained ones, with the head `head_init` names."""
-    if head_init == "random":
+    if head_of(head_init, job.train) == "random":
         return job.encoder.params
     weights, bias = fit_probe(job)
     return job.encoder.with_head(job.encoder.params, weights, bias)

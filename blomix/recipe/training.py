@@ -127,7 +127,8 @@ class Training:
       clip: largest global norm of a gradient.
       head_init: "random": the model's own head, which loading draws from the seed where the
         checkpoint has none that fits; or "probe": the head starts as a logistic (or ridge)
-        regression on the frozen encoder's features (LP-FT; Kumar et al., ICLR 2022).
+        regression on the frozen encoder's features (LP-FT; Kumar et al., ICLR 2022); or "auto":
+        "probe" for single texts, "random" for pairs.
       accumulate: parts that a batch is computed in, one after the other, for less memory.
       patience: stop after this many epochs without a better score on the held-out examples and keep
         the best epoch; None trains to the end and keeps the last.
@@ -154,7 +155,7 @@ class Training:
         finite(self, "epochs")
         at_least(self, 0, "weight_decay")
         within(self, 0, 1, "warmup")
-        one_of(self, "head_init", "random", "probe")
+        one_of(self, "head_init", "auto", "random", "probe")
         if self.batch_size % self.accumulate:
             raise InputError(
                 f"{type(self).__name__}.accumulate: expected a divisor of batch_size = "

@@ -101,6 +101,24 @@ def test_a_setting_that_came_later_leaves_cells_as_they_are_but_where_it_is_used
     assert [record["steps"] for record in cells(folder).values()] == [6, 6]
 
 
+def test_a_cell_says_which_head_auto_was(study, bench, data_root):
+    """So that it is a cell of that head too, and of no other."""
+    for split in ("train", "validation"):
+        lines = (data_root / f"films/{split}.csv").read_text().splitlines()
+        paired = ["text,text_pair,label", *(f"a b,{line}" for line in lines[1:])]
+        (data_root / f"films/{split}.csv").write_text("\n".join(paired))
+    short = STUDY.replace("seeds = [1, 2]\nsubset_seeds = [11, 12]", "seeds = [1]")
+    soup = 'method = "soup"\n[settings]\nfolds = 2\n'
+    folder = study(short, soup=soup)
+    bench(folder)
+    heads = {path: cell["config"]["method"]["head_init"] for path, cell in cells(folder).items()}
+    assert heads == {"soup/books-12-1.json": "probe", "soup/films-12-1.json": "random"}
+    assert bench(folder, "--summarize")["stale"] == 0
+    for head in ("random", "probe"):
+        study(short, soup=f'{soup}head_init = "{head}"')
+        assert bench(folder, "--summarize")["stale"] == 1
+
+
 def test_cells_of_another_encoder_are_not_written_over(
     study, bench, blomix, tiny_model, data_root, tmp_path
 ):

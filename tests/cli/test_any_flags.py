@@ -17,7 +17,7 @@ SETTINGS = {
     "batch-size": ["16", "0", "2.5"],
     "learning-rate": ["1e-4", "0", "inf"],
     "train-size": ["20", "-3", "10000"],
-    "head-init": ["random", "probe"],
+    "head-init": ["auto", "random", "probe"],
     "pooling": ["mean", "cls", "max"],
     "text": ["text", "txt", ""],
     "label": ["label", "\0"],

@@ -12,11 +12,11 @@ from blomix.data import encode, load
 from blomix.recipe import Training
 from blomix.recipe.artifacts import mixable
 from blomix.recipe.drive import drive
-from blomix.recipe.finetune import job_of
+from blomix.recipe.finetune import job_of, resolve
 from blomix.recipe.job import predict_logits
 from blomix.recipe.optimization import cosine, scheduled, warmup_linear
 from blomix.recipe.phase import Unrecorded
-from blomix.recipe.probe import start_params
+from blomix.recipe.probe import head_of, start_params
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import HYPERGRADIENTS, pulled
 from blomix.recipe.training import mean
@@ -99,6 +99,18 @@ def test_pull_moves_alpha_toward_the_pretrained_side():
         direction, _ = optimizer.update(zero, optimizer.init(alpha), alpha)
         # A direction is descended along, so pulling toward 0 is a positive one.
         assert (direction["w"] > 0).all()
+
+
+def test_the_head_of_pairs_is_the_seed_s_and_of_single_texts_the_probe_s(job):
+    assert Recipe().head_init == "auto"
+    pairs = dataclasses.replace(job, train=dataclasses.replace(job.train, pairs=job.train.texts))
+    for own, expected, other in ((job, "probe", "random"), (pairs, "random", "probe")):
+        found = start_params(own, "auto")["head"]["kernel"]
+        np.testing.assert_array_equal(found, start_params(own, expected)["head"]["kernel"])
+        assert not np.array_equal(found, start_params(own, other)["head"]["kernel"])
+        told = resolve(own, Recipe(), together=False)["recipe"]["head_init"]
+        assert told == head_of("auto", own.train) == expected
+        assert head_of(other, own.train) == other
 
 
 def test_probe_head_is_the_regression_on_frozen_features(job):
