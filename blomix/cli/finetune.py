@@ -55,8 +55,8 @@ class Config:
     """Peak learning rate of the task weights, in every phase."""
     head_init: Literal["auto", "random", "probe"] | None = None
     """Start of the classifier: drawn from the seed (where the checkpoint has none that fits), or a
-    regression on frozen features; auto: this for single texts, that for pairs. If left out, the
-    method's own (blomix: auto)."""
+    regression on frozen features; auto: the regression for single texts, the seed for pairs. If
+    left out, the method's own (blomix: auto)."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE, any other setting of the method, such as folds=3. May be repeated."""
     max_length: int = 128

@@ -50,7 +50,7 @@ class Config:
     """Peak learning rate of the task weights."""
     head_init: Literal["auto", "random", "probe"] = "auto"
     """Start of the classifier, of plain finetuning too: drawn from the seed, or the regression on
-    frozen features; auto: this for single texts, that for pairs."""
+    frozen features; auto: the regression for single texts, the seed for pairs."""
     max_length: int = 128
     """Longest text, in tokens."""
     pooling: Literal["auto", "pooler", "cls", "mean"] = "auto"
