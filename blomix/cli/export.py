@@ -35,7 +35,8 @@ def run(config: Config) -> dict[str, Any]:
         out.parent.mkdir(parents=True, exist_ok=True)
         # Copied under another name first: a full disk leaves nothing that looks like a model, and
         # what a killed process has left the next one removes.
-        copy = out.absolute().with_name(f"{TEMPORARY}{out.absolute().name}")
+        whole = out.absolute()  # "." has no name
+        copy = whole.with_name(f"{TEMPORARY}{whole.name}")
         remove(copy)
         try:
             shutil.copytree(config.run / "export", copy)

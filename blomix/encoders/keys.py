@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from blomix.encoders.names import is_stacked, layer_of
+
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 
 
@@ -90,10 +92,11 @@ def _entry(path: tuple[str, ...], shape: tuple[int, ...], keys: Mapping[str, str
         whole, mark, part = keys[module].format(layer).partition("#")
         return f"{whole}.{_LEAVES[path[-1]]}{mark}{part}"
 
-    if not path[0].endswith("layers"):
+    if is_stacked(path):
+        module = ".".join((path[0], "{}", *path[1:-1]))
+        return Entry(path, tuple(name(module, i) for i in range(shape[0])), shape, stacked=True)
+    layer = layer_of(path)
+    if layer is None:
         return Entry(path, (name(".".join(path[:-1])),), shape, stacked=False)
-    if path[1].isdigit():
-        module = ".".join((path[0], "{}", *path[2:-1]))
-        return Entry(path, (name(module, path[1]),), shape, stacked=False)
-    module = ".".join((path[0], "{}", *path[1:-1]))
-    return Entry(path, tuple(name(module, i) for i in range(shape[0])), shape, stacked=True)
+    module = ".".join((path[0], "{}", *path[2:-1]))
+    return Entry(path, (name(module, layer),), shape, stacked=False)

@@ -37,12 +37,16 @@ def is_decayed(path: Sequence[Any]) -> bool:
     return steps(path)[-1] in ("kernel", "embedding")
 
 
+def is_stacked(path: Sequence[Any]) -> bool:
+    """Whether the leaf holds all layers, on its leading axis."""
+    names = steps(path)
+    return names[0].endswith("layers") and not names[1].isdigit()
+
+
 def layer_of(path: Sequence[Any]) -> int | None:
     """The layer's number; None outside the layers, and where layers are stacked in one leaf."""
     names = steps(path)
-    if not names[0].endswith("layers"):
-        return None
-    return int(names[1]) if names[1].isdigit() else None
+    return int(names[1]) if names[0].endswith("layers") and not is_stacked(names) else None
 
 
 def by_layer(leaves: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def by_layer(leaves: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for path, leaf in leaves.items():
         part, *rest = path.split("/")
-        if part.endswith("layers") and not rest[0].isdigit():
+        if is_stacked((part, *rest)):
             found |= {"/".join((part, str(i), *rest)): own for i, own in enumerate(leaf)}
         else:
             found[path] = leaf

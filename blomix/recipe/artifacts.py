@@ -85,7 +85,7 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
     The effective change of a matrix is `|W~ - W0| / |W0|` in the Frobenius norm. The shares of a
     line of history are in the order of `searched`.
     """
-    final = model.by_layer(_trees.by_path(fitted.params))
+    final = mixable(model, fitted.params)
     shares = model.by_layer(fitted.shares)
     matrices = []
     for path, pretrained in mixable(model).items():
@@ -96,7 +96,7 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
                 "layer": model.layer_of(path.split("/")),
                 "matrix": model.matrix_of(path.split("/")),
                 "weights": pretrained.size,
-                "change": _relative_change(np.asarray(final[path]), pretrained),
+                "change": _relative_change(final[path], pretrained),
             }
             | ({} if share is None else _spread(share))
         )
@@ -108,10 +108,11 @@ def alpha_record(model: "Encoder", fitted: Fitted, records: list[dict]) -> dict[
     return {"matrices": matrices, "searched": list(shares), "history": history}
 
 
-def mixable(model: "Encoder") -> dict[str, np.ndarray]:
-    """The pretrained matrices that the recipe mixes, by path."""
-    leaves = model.by_layer(_trees.by_path(model.params)).items()
-    return {path: np.asarray(leaf) for path, leaf in leaves if model.is_mixed(path.split("/"))}
+def mixable(model: "Encoder", params: Any = None) -> dict[str, np.ndarray]:
+    """The matrices that the recipe mixes, of `params` or of the pretrained weights, by path."""
+    leaves = _trees.by_path(model.params if params is None else params).items()
+    mixed = {path: np.asarray(leaf) for path, leaf in leaves if model.is_mixed(path.split("/"))}
+    return model.by_layer(mixed)
 
 
 def predictions(validation: Examples, result: Result, logits: np.ndarray) -> list[dict]:

@@ -14,8 +14,7 @@ STRENGTH = 0.01  # of the penalty, inverse: see experiments/LOG.md
 
 def head_of(head_init: str, examples: Examples) -> str:
     """What "auto" is for these examples: of pairs "random", for how two texts relate is hardly to
-    be read off the mean of both, and a head that has learned it by heart is in the way
-    (experiments/LOG.md); else "probe"."""
+    be read off the mean of both (experiments/LOG.md); else "probe"."""
     if head_init != "auto":
         return head_init
     return "probe" if examples.pairs is None else "random"
