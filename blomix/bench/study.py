@@ -125,7 +125,7 @@ _STUDY = {
     "seeds": list,
     "subset_seeds": list,
     "variants": list,
-    "from": str,
+    "from": list,
     "settings": dict,
     "model": dict,
     "sweep": dict,
@@ -153,7 +153,8 @@ def read_study(folder: str | Path) -> Study:
 
     - `subset_seeds`: as many as seeds, and equal to them if left out;
     - `variants`: names, in the order they run; all files of the folder if left out;
-    - `from`: the folder with the variants' files, if not its own;
+    - `from`: a list of the folders with the variants' files, if not its own; the first that has a
+      file of a variant's name is asked;
     - `[settings]`, `[model]`: for all variants, under their own;
     - `[sweep]`: a list of values a setting; every variant runs at every point;
     - `chosen`: a file with a table of settings a variant, over its own: the outcome of a sweep; a
@@ -175,13 +176,15 @@ def read_study(folder: str | Path) -> Study:
                 raise InputError(
                     f"{where}: {name}: expected whole numbers of at least {least}, found {value!r}"
                 )
-    source = folder / table.get("from", ".")
-    names = table.get("variants") or sorted(
-        path.stem for path in source.glob("*.toml") if path.stem not in ("study", "chosen")
-    )
+    files = _variant_files(folder, table.get("from", ["."]), where)
+    names = table.get("variants") or sorted(files)
     chosen = _read(folder / table["chosen"]) if "chosen" in table else {}
     shared = table.get("settings", {}), table.get("model", {})
-    variants = {name: _variant(source / f"{name}.toml", shared, chosen) for name in names}
+    for name in names:
+        if name not in files:
+            known = ", ".join(sorted(files))
+            raise InputError(f"{where}: variants: no file {name}.toml; there are {known}")
+    variants = {name: _variant(files[name], shared, chosen) for name in names}
     for variant in variants.values():
         _check_match(variant, variants)
     sweep = table.get("sweep", {})
@@ -208,6 +211,18 @@ def read_study(folder: str | Path) -> Study:
         validation_rows=table.get("validation_rows", 1000),
         against=tuple(table.get("against", ())),
     )
+
+
+def _variant_files(folder: Path, sources: list, where: Path) -> dict[str, Path]:
+    """The file of each variant that there is, the first by the order of `sources`."""
+    files: dict[str, Path] = {}
+    for source in sources:
+        if not isinstance(source, str):
+            raise InputError(f"{where}: from: expected a list of folders, found {source!r} in it")
+        for path in sorted((folder / source).glob("*.toml")):
+            if path.stem not in ("study", "chosen"):
+                files.setdefault(path.stem, path)
+    return files
 
 
 def _variant(path: Path, shared: tuple[Settings, Settings], chosen: Mapping) -> Variant:

@@ -42,10 +42,10 @@ class Config:
     """Column of the label; found by its name if left out."""
     label_kind: LabelKind = "auto"
     """What the labels are; auto takes numbers with a fractional part for values."""
-    folds: int = 5
+    folds: int = 3
     """Folds of blomix's search."""
     epochs: float = 3.0
-    """Passes over the labels in blomix's finetuning, after one of each fold's search."""
+    """Passes over the labels in each of blomix's finishes, after one of each fold's search."""
     learning_rate: float = 1e-4
     """Peak learning rate of the task weights."""
     head_init: Literal["auto", "random", "probe"] = "auto"
@@ -139,7 +139,7 @@ def flags_of(config: Config) -> dict[str, finetune.Config]:
     searched = recipe.search_epochs * max(recipe.folds - 1, 1 - recipe.holdout)
     return {
         "probe": replace(common, method="probe", epochs=None, learning_rate=None, head_init=None),
-        "plain": replace(common, method="plain", epochs=config.epochs + searched),
+        "plain": replace(common, method="plain", epochs=recipe.finishes * config.epochs + searched),
         "blomix": blomix,
     }
 

@@ -32,7 +32,8 @@ class Folded(Training):
     """
 
     head_init: str = "auto"
-    folds: int = 5
+    finishes: int = 3
+    folds: int = 3
     partition: str = "kfold"
     holdout: float = 0.2
     search_epochs: float = 1.0

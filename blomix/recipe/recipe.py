@@ -105,7 +105,12 @@ class Recipe(Folded):
     def paper(cls, **changes) -> "Recipe":
         """The paper's method as it is written: convex rank-1 mixing, a stratified partition into
         five folds, the exact hypergradient through one inner step, all weights averaged."""
-        paper: dict[str, Any] = {"head_init": "random", "search_epochs": 3.0}
+        paper: dict[str, Any] = {
+            "head_init": "random",
+            "finishes": 1,
+            "folds": 5,
+            "search_epochs": 3.0,
+        }
         return cls(**paper | changes)
 
     @classmethod

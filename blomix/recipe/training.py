@@ -131,7 +131,8 @@ class Training:
         "probe" for single texts, "random" for pairs.
       accumulate: parts that a batch is computed in, one after the other, for less memory.
       patience: stop after this many epochs without a better score on the held-out examples and keep
-        the best epoch; None trains to the end and keeps the last.
+        the best epoch (of several finishes, that of their average); None trains to the end and
+        keeps the last.
       finishes: times that the finetuning phase runs from the same start, each with an order of
         batches and dropout masks of its own; the weights they end at are averaged (Wortsman et al.,
         "Model soups", ICML 2022, section 2), so that the model costs no more than one.
@@ -163,11 +164,6 @@ class Training:
             )
         if self.patience is not None:
             positive(self, "patience")
-            if self.finishes > 1:
-                raise InputError(
-                    f"{type(self).__name__}.finishes: expected 1 beside patience, which keeps one "
-                    f"epoch of one finish, found {self.finishes}"
-                )
 
     @property
     def lanes(self) -> int:
@@ -210,27 +206,24 @@ class Training:
         `step` is a `Supervised`, or whatever has its parts.
         """
 
-        def fitted(params, extra) -> Fitted:
-            weights = jax.jit(step.weights)(params, extra, job.encoder.params)
-            return Fitted(weights, step.shares(extra))
+        def fitted(ends: list[tuple[PyTree, PyTree]]) -> Fitted:
+            weigh = jax.jit(step.weights)
+            found = [weigh(*end, job.encoder.params) for end in ends]
+            shares = step.shares(ends[0][1])
+            return Fitted(found[0] if len(found) == 1 else mean(found), shares)
 
         lanes = [partial(step.init, params, job.key(stream), extra) for stream in self.streams]
         total = self.total_steps(job)
         if self.patience is None:
-            ended = yield self.phase(job, "finetune", step, lanes, 0, total)
-            found = [fitted(*end) for end in ended]
-            if len(found) == 1:
-                return found[0]
-            return replace(found[0], params=mean([one.params for one in found]))
+            return fitted((yield self.phase(job, "finetune", step, lanes, 0, total)))
         per_epoch = job.steps(1, self.batch_size)
-        state = lanes[0]()
-        best, best_score, worse = fitted(params, extra), -jnp.inf, 0
+        best, best_score, worse = fitted([(params, extra)]), -jnp.inf, 0
         for first in range(0, total, per_epoch):
             count = min(per_epoch, total - first)
-            lanes = [lambda state=state: state]
             phase = self.phase(job, f"finetune-{first}", step, lanes, first, count)
-            (state,) = yield replace(phase, result=lambda state: state)
-            now = fitted(state.params, state.extra)
+            states = yield replace(phase, result=lambda state: state)
+            lanes = [lambda state=state: state for state in states]
+            now = fitted([(state.params, state.extra) for state in states])
             score = job.score(now.params)
             best, best_score, worse = (
                 (now, score, 0) if score > best_score else (best, best_score, worse + 1)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from blomix.bench import read_study
 from blomix.hypergradient import ESTIMATORS
 from tests.bench.conftest import STUDY, cells
 
@@ -224,6 +225,17 @@ def test_the_summary_has_tables_and_figures(study, bench):
     assert {path: path.read_bytes() for path in written} == written
 
 
+def test_a_variant_comes_from_the_first_folder_that_has_it(study):
+    folder = study(
+        'from = ["old", "."]\n' + STUDY, plain='method = "plain"', soup='method = "soup"'
+    )
+    (folder / "old").mkdir()
+    (folder / "old" / "soup.toml").write_text('method = "soup"\nsettings = {finishes = 1}')
+    found = read_study(folder).variants
+    assert list(found) == ["plain", "soup"]
+    assert found["soup"].settings["finishes"] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "variant", "message"),
     [
@@ -232,6 +244,13 @@ def test_the_summary_has_tables_and_figures(study, bench):
         (STUDY, 'method = "plain"\nspeed = 3', "no entry 'speed'"),
         (STUDY, 'method = "plain"\n[settings]\nspeed = 3', "no setting 'speed'"),
         (STUDY, 'method = "plain"\nmatch = "none"', "no variant 'none'"),
+        ('from = ".."\n' + STUDY, 'method = "plain"', "from: expected list, found '..'"),
+        ("from = [1]\n" + STUDY, 'method = "plain"', "a list of folders, found 1"),
+        (
+            'variants = ["plane"]\n' + STUDY,
+            'method = "plain"',
+            "no file plane.toml; there are plain",
+        ),
         (STUDY, "method = ", "expected TOML"),
         (STUDY + "[tasks.films2]\nlength = 3", 'method = "plain"', "no entry 'length'"),
         (STUDY.replace("[11, 12]", "[11]"), 'method = "plain"', "subset_seeds"),

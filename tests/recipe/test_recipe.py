@@ -166,9 +166,25 @@ def test_finishes_are_averaged_and_the_first_is_the_only_one_of_a_run_without(jo
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, two)
 
 
-def test_one_epoch_of_several_finishes_is_no_question():
-    with pytest.raises(InputError, match="expected 1 beside patience"):
-        Recipe(finishes=2, patience=1)
+def test_patience_scores_the_average_of_several_finishes(tiny_model, reviews):
+    train = load(reviews["train"])
+    encoder = Encoder.from_pretrained(tiny_model, num_labels=2, label_names=train.label_names)
+
+    def run(patience):
+        method = Training(epochs=2, batch_size=8, learning_rate=1e-3, finishes=2, patience=patience)
+        job = job_of(encoder, train, dataclasses.replace(method, patience=9), seed=3, max_length=32)
+        scored = []
+        with pytest.MonkeyPatch.context() as patch:
+            score = type(job).score
+            patch.setattr(type(job), "score", lambda *of: scored.append(of[1]) or score(*of))
+            fitted, steps, _ = drive([method.fit(job)], Unrecorded(), Progress(quiet=True))
+        assert steps == 2 * job.steps(2, 8)
+        return fitted[0].params, scored
+
+    whole, _ = run(None)
+    _, scored = run(9)
+    assert len(scored) == 2  # an epoch each
+    jax.tree.map(np.testing.assert_array_equal, scored[-1], whole)
 
 
 def test_tokens_are_cut_to_a_multiple_of_16(job):
