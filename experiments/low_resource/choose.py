@@ -1,6 +1,6 @@
 """Writes chosen.toml: each variant's learning rate with the best mean score on the tuning tasks.
 
-A variant is left out that has not run at every rate, task and seed that another has.
+A variant is left out that has not run, at each of its rates, on every task and seed that another has.
 
 Command: python experiments/low_resource/choose.py [RESULTS_OF_TUNING]
 """
@@ -31,12 +31,12 @@ def scores(results: Path) -> dict[str, Cells]:
 def main(results: Path) -> None:
     lines = ["# Written by choose.py from the tuning study."]
     found = scores(results)
-    fullest = max(map(len, found.values()), default=0)
+    draws = {(task, seed) for cells in found.values() for _, task, seed in cells}
     for variant, cells in sorted(found.items()):
-        if len(cells) < fullest:
-            print(f"# {variant}: {len(cells)} of {fullest} cells, not chosen")
-            continue
         rates = sorted({rate for rate, _, _ in cells})
+        if len(cells) < len(rates) * len(draws):
+            print(f"# {variant}: {len(cells)} of {len(rates) * len(draws)} cells, not chosen")
+            continue
         means = {rate: mean(x for at, x in cells.items() if at[0] == rate) for rate in rates}
         best = max(means, key=lambda rate: means[rate])
         edge = " (at the edge of the grid)" if best in (min(means), max(means)) else ""
