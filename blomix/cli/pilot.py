@@ -44,9 +44,9 @@ class Config:
     """What the labels are; auto takes numbers with a fractional part for values."""
     folds: int = 3
     """Folds of blomix's search."""
-    epochs: float = 3.0
-    """Passes over the labels in each of blomix's finishes, after one of each fold's search."""
-    learning_rate: float = 1e-4
+    epochs: float = 9.0
+    """Passes over the labels in blomix's finetuning, after one of each fold's search."""
+    learning_rate: float = 5e-5
     """Peak learning rate of the task weights."""
     head_init: Literal["auto", "random", "probe"] = "auto"
     """Start of the classifier, of plain finetuning too: drawn from the seed, or the regression on

@@ -31,13 +31,14 @@ class Folded(Training):
       search_learning_rate, search_clip: peak of the inner AdamW's rate, and its clipping.
     """
 
+    epochs: float = 9.0
+    learning_rate: float = 5e-5
     head_init: str = "auto"
-    finishes: int = 3
     folds: int = 3
     partition: str = "kfold"
     holdout: float = 0.2
     search_epochs: float = 1.0
-    search_learning_rate: float = 1e-4
+    search_learning_rate: float = 5e-5
     search_clip: float = 5.0
 
     def __post_init__(self):

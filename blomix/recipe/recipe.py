@@ -104,12 +104,15 @@ class Recipe(Folded):
     @classmethod
     def paper(cls, **changes) -> "Recipe":
         """The paper's method as it is written: convex rank-1 mixing, a stratified partition into
-        five folds, the exact hypergradient through one inner step, all weights averaged."""
+        five folds, the exact hypergradient through one inner step, all weights averaged. Learning
+        rates belong to the encoder."""
         paper: dict[str, Any] = {
+            "epochs": 3.0,
+            "learning_rate": 1e-4,
             "head_init": "random",
-            "finishes": 1,
             "folds": 5,
             "search_epochs": 3.0,
+            "search_learning_rate": 1e-4,
         }
         return cls(**paper | changes)
 
