@@ -35,7 +35,11 @@ class WiseFt(Folded):
 
     name: ClassVar[str] = "wise_ft"
 
+    epochs: float = 3.0
+    learning_rate: float = 1e-4
     head_init: str = "probe"
+    folds: int = 5
+    search_learning_rate: float = 1e-4
     coefficients: int = 11
 
     def __post_init__(self):
