@@ -31,6 +31,7 @@ class Folded(Training):
       search_learning_rate, search_clip: peak of the inner AdamW's rate, and its clipping.
     """
 
+    # How these defaults were chosen: experiments/LOG.md, 26 November 2026.
     epochs: float = 9.0
     learning_rate: float = 5e-5
     head_init: str = "auto"

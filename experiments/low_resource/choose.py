@@ -1,6 +1,7 @@
 """Writes chosen.toml: each variant's learning rate with the best mean score on the tuning tasks.
 
-A variant is left out that has not run, at each of its rates, on every task and seed that another has.
+A variant is left out that has not run, at each of its rates, on every task and seed that another
+has.
 
 Command: python experiments/low_resource/choose.py [RESULTS_OF_TUNING]
 """
