@@ -134,6 +134,7 @@ _STUDY = {
     "against": list,
 }
 _VARIANT = {
+    "like": str,
     "method": str,
     "recipe": str,
     "settings": dict,
@@ -161,6 +162,9 @@ def read_study(folder: str | Path) -> Study:
       variant with `chosen_as` takes another's table;
     - `validation_rows`, `against`: see `Study`.
 
+    A variant's file has the entries of `Variant`, and may have `like`: another variant, whose
+    entries it has but where it tells its own.
+
     Raises:
       InputError: a file that is missing or not TOML, an entry that is unknown or of another type.
     """
@@ -184,7 +188,7 @@ def read_study(folder: str | Path) -> Study:
         if name not in files:
             known = ", ".join(sorted(files))
             raise InputError(f"{where}: variants: no file {name}.toml; there are {known}")
-    variants = {name: _variant(files[name], shared, chosen) for name in names}
+    variants = {name: _variant(name, files, shared, chosen) for name in names}
     for variant in variants.values():
         _check_match(variant, variants)
     sweep = table.get("sweep", {})
@@ -225,24 +229,42 @@ def _variant_files(folder: Path, sources: list, where: Path) -> dict[str, Path]:
     return files
 
 
-def _variant(path: Path, shared: tuple[Settings, Settings], chosen: Mapping) -> Variant:
-    table = _read(path, _VARIANT)
+def _variant_table(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """What a variant's file says, over what that of the variant says that it is like."""
+    table = _read(files[name], _VARIANT)
+    like = table.pop("like", None)
+    if like is None:
+        return table
+    base = _read(files[like], _VARIANT) if like in files else {"like": like}
+    if "like" in base:
+        raise InputError(
+            f"{files[name]}: like: expected a variant that is like no other, found {like!r}"
+        )
+    for part in ("settings", "model"):
+        table[part] = base.get(part, {}) | table.get(part, {})
+    return base | table
+
+
+def _variant(
+    name: str, files: Mapping[str, Path], shared: tuple[Settings, Settings], chosen: Mapping
+) -> Variant:
+    path, table = files[name], _variant_table(name, files)
     if "method" not in table:
         raise InputError(f"{path}: expected an entry 'method'")
     settings, model = shared
-    own = chosen.get(table.pop("chosen_as", path.stem), {})
+    own = chosen.get(table.pop("chosen_as", name), {})
     if not isinstance(own, dict):
-        raise InputError(f"{path.stem}: expected a table of chosen settings, found {own!r}")
+        raise InputError(f"{name}: expected a table of chosen settings, found {own!r}")
     table["settings"] = settings | table.get("settings", {}) | own
     table["model"] = model | table.get("model", {})
-    for name, choices in (("recipe", get_args(RecipeName)), ("match_by", get_args(Cost))):
-        if name in table and table[name] not in choices:
+    for entry, choices in (("recipe", get_args(RecipeName)), ("match_by", get_args(Cost))):
+        if entry in table and table[entry] not in choices:
             raise InputError(
-                f"{path}: {name}: expected one of {', '.join(choices)}, found {table[name]!r}"
+                f"{path}: {entry}: expected one of {', '.join(choices)}, found {table[entry]!r}"
             )
     if table.get("recipe", "default") != "default" and table["method"] != "blomix":
         raise InputError(f"{path}: recipe {table['recipe']!r} is a setting of method 'blomix'")
-    return Variant(path.stem, **table)
+    return Variant(name, **table)
 
 
 def _check_match(variant: Variant, variants: Mapping[str, Variant]) -> None:

@@ -139,7 +139,7 @@ def flags_of(config: Config) -> dict[str, finetune.Config]:
     searched = recipe.search_epochs * max(recipe.folds - 1, 1 - recipe.holdout)
     return {
         "probe": replace(common, method="probe", epochs=None, learning_rate=None, head_init=None),
-        "plain": replace(common, method="plain", epochs=recipe.finishes * config.epochs + searched),
+        "plain": replace(common, method="plain", epochs=config.epochs + searched),
         "blomix": blomix,
     }
 

@@ -35,8 +35,9 @@ def main(results: Path) -> None:
     draws = {(task, seed) for cells in found.values() for _, task, seed in cells}
     for variant, cells in sorted(found.items()):
         rates = sorted({rate for rate, _, _ in cells})
-        if len(cells) < len(rates) * len(draws):
-            print(f"# {variant}: {len(cells)} of {len(rates) * len(draws)} cells, not chosen")
+        wanted = len(rates) * len(draws)
+        if len(cells) < wanted:
+            print(f"# {variant}: {len(cells)} of {wanted} cells, not chosen")
             continue
         means = {rate: mean(x for at, x in cells.items() if at[0] == rate) for rate in rates}
         best = max(means, key=lambda rate: means[rate])

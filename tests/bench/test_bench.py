@@ -236,6 +236,17 @@ def test_a_variant_comes_from_the_first_folder_that_has_it(study):
     assert found["soup"].settings["finishes"] == 1
 
 
+def test_a_variant_like_another_has_its_entries_but_where_it_tells_its_own(study):
+    base = (
+        'method = "blomix"\nseeds = 1\n[settings]\nfolds = 2\nepochs = 2\n[model]\npooling = "mean"'
+    )
+    own = 'like = "base"\nmethod = "soup"\n[settings]\nepochs = 3'
+    found = read_study(study(base=base, soup=own)).variants["soup"]
+    assert (found.name, found.method, found.seeds) == ("soup", "soup", 1)
+    assert (found.settings["folds"], found.settings["epochs"]) == (2, 3)
+    assert found.model == {"pooling": "mean"}
+
+
 @pytest.mark.parametrize(
     ("text", "variant", "message"),
     [
@@ -251,6 +262,8 @@ def test_a_variant_comes_from_the_first_folder_that_has_it(study):
             'method = "plain"',
             "no file plane.toml; there are plain",
         ),
+        (STUDY, 'like = "none"', "like: expected a variant that is like no other, found 'none'"),
+        (STUDY, 'like = "plain"', "like: expected a variant that is like no other, found 'plain'"),
         (STUDY, "method = ", "expected TOML"),
         (STUDY + "[tasks.films2]\nlength = 3", 'method = "plain"', "no entry 'length'"),
         (STUDY.replace("[11, 12]", "[11]"), 'method = "plain"', "subset_seeds"),
