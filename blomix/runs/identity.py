@@ -12,6 +12,7 @@ from blomix.errors import InputError
 from blomix.runs import files, lock
 
 CONFIG, DIGESTS, ENVIRONMENT = "config.toml", "digests.json", "env.json"
+METRICS = "metrics.jsonl"
 _OURS = {CONFIG, DIGESTS, ENVIRONMENT, lock.NAME}
 _WIDEST = 200  # characters of a value
 _SHOWN = 20  # lines of a difference that are printed
@@ -20,6 +21,13 @@ _SHOWN = 20  # lines of a difference that are printed
 def is_run(directory: Path) -> bool:
     """Whether `directory` was begun as a run (the config is the last file of a beginning)."""
     return (directory / CONFIG).is_file() and (directory / DIGESTS).is_file()
+
+
+def has_work(directory: Path) -> bool:
+    """Whether the run there has logged a step or saved anything; one that ran out of memory before
+    that has not, and other settings may begin in its place."""
+    log = directory / METRICS
+    return (log.is_file() and log.stat().st_size > 0) or any(directory.glob("*/*"))
 
 
 def refuse_foreign(directory: Path) -> None:

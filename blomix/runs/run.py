@@ -88,7 +88,7 @@ class Run:
         self._every = checkpoint_every
         self._seconds_before = 0.0
         now = environment.describe()
-        resumed = identity.is_run(path)
+        resumed = identity.is_run(path) and identity.has_work(path)
         if resumed:
             identity.compare(path, config, digests)
         else:
@@ -101,7 +101,7 @@ class Run:
         self._finished: dict[str, Any] = {"sequence": 0, "metrics": Position()._asdict()}
         self._done: set[str] = set()
         self._phase: str | None = None
-        self._metrics = Metrics(path / "metrics.jsonl")
+        self._metrics = Metrics(path / identity.METRICS)
         self._signals = Signals()
 
     def __enter__(self) -> "Run":

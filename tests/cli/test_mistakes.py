@@ -315,6 +315,9 @@ def test_a_step_beyond_the_machine_is_not_run(tmp_path, tiny_model, reviews, blo
     assert code == 2
     assert "out of memory: finetune takes" in err
     assert (tmp_path / "run/metrics.jsonl").read_text() == ""
+    monkeypatch.undo()
+    code, _, err = blomix("finetune", *flags, "--method", "plain", "--batch-size", 4)
+    assert code == 0, err  # what the message advises, in the same directory
 
 
 def test_memory_that_the_device_refuses_is_told(reviews, tiny_model, blomix, monkeypatch):

@@ -186,8 +186,14 @@ def test_saving_and_logging_need_an_open_phase(opened):
                 run.restore(phase, 0)
 
 
+def do_a_step(run):
+    run.restore("search", 0)
+    run.log({"step": 1})
+    run.close()
+
+
 def test_another_config_is_refused_line_by_line(opened):
-    opened().close()
+    do_a_step(opened())
     with pytest.raises(InputError) as caught:
         opened(config=CONFIG | {"steps": 4, "recipe": {"rate": 1e-3, "name": "paper"}})
     message = str(caught.value)
@@ -198,9 +204,26 @@ def test_another_config_is_refused_line_by_line(opened):
 
 
 def test_changed_data_is_refused(opened):
-    opened().close()
+    do_a_step(opened())
     with pytest.raises(InputError, match=r'train\[1\]: "bb" then, "xx" now'):
         opened(digests=DIGESTS | {"train": ["aa", "xx"]})
+
+
+def test_a_run_that_has_done_no_step_may_be_begun_with_another_config(opened):
+    opened().close()
+    do_a_step(opened(config=CONFIG | {"steps": 4}))
+    with pytest.raises(InputError, match="steps: 4 then, 3 now"):
+        opened()
+
+
+def test_what_is_left_of_a_run_without_its_log_is_no_room_for_another(opened):
+    run = opened()
+    run.restore("search", 0)
+    run.save("search", 1, 1, final=True)
+    run.close()
+    (run.path / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="steps: 3 then, 4 now"):
+        opened(config=CONFIG | {"steps": 4})
 
 
 def test_a_foreign_directory_is_left_alone(opened, tmp_path):
@@ -285,8 +308,9 @@ def test_time_of_earlier_sessions_counts(opened):
 
 
 def test_a_changed_environment_is_told(opened, capsys):
-    with opened() as run:
-        environment = json.loads((run.path / "env.json").read_text())
+    run = opened()
+    do_a_step(run)
+    environment = json.loads((run.path / "env.json").read_text())
     environment["versions"]["jax"] = "0.0.1"
     (run.path / "env.json").write_text(json.dumps(environment))
     opened().close()
