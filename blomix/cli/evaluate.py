@@ -28,6 +28,7 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     from blomix.data import load
     from blomix.recipe import Result
+    from blomix.recipe.progress import Progress
 
     result = Result.load(config.run)
     examples = load(
@@ -39,7 +40,7 @@ def run(config: Config) -> dict[str, Any]:
         regression=result.model.regression,
         split="validation",
     )
-    scores = result.evaluate(examples)
+    scores = result.evaluate(examples, Progress(quiet=config.json))
     return {
         "metric": result.summary["metric"],
         "score": scores.pop("score"),

@@ -28,11 +28,12 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     from blomix.data import check_output, load, write_columns
     from blomix.recipe import Result
+    from blomix.recipe.progress import Progress
 
     check_output(config.output)
     result = Result.load(config.run)
     examples = load(config.data, text=config.text, text_pair=config.text_pair, labelled=False)
-    logits = result.logits(examples)
+    logits = result.logits(examples, Progress(quiet=config.json))
     write_columns(config.output, columns(examples, result, logits))
     return {"output": str(config.output), "examples": len(examples)}
 

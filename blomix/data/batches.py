@@ -37,6 +37,7 @@ def encode(
         truncation=True,
         max_length=min(covering, max_length),
         padding="max_length",
+        return_attention_mask=True,
         return_tensors="np",
     )
     arrays = {name: column.astype(np.int32) for name, column in tokens.items()}

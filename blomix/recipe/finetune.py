@@ -86,7 +86,7 @@ def finetune(
     if run_dir is None:
         with leaving_together():
             fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
-        return score(job, validation, fitted, resolved | cost)[0]
+        return score(job, validation, fitted, resolved | cost, progress)[0]
     from blomix.runs import Run, open_run
 
     digests = {
@@ -107,7 +107,7 @@ def finetune(
         run.write_json("splits.json", rows)
         fitted, cost = fit(job, recipe, run, progress, together, place)
         summary = resolved | cost | {"run_dir": str(run_dir)}
-        result, logits = score(job, validation, fitted, summary)
+        result, logits = score(job, validation, fitted, summary, progress)
         if isinstance(run, Run):
             agreed(lambda: artifacts.write(run, job, fitted, validation, logits, result))
         else:  # the first process writes; all end when it has
@@ -321,11 +321,11 @@ def fit(
 
 
 def score(
-    job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any]
+    job: Job, validation: Examples, fitted: Fitted, summary: dict[str, Any], progress: Progress
 ) -> tuple[Result, np.ndarray]:
     """The fitted model with its metrics on the validation examples, and its logits there."""
     arrays = job.encoder.encode(validation, job.max_length)
-    logits = predict_logits(job.encoder, fitted.params, arrays)
+    logits = predict_logits(job.encoder, fitted.params, arrays, progress=progress)
     scores = metrics.evaluate(validation.metric, validation.targets, logits)
     majority = metrics.majority(validation.metric, job.train.targets, validation.targets)
     spread = resampling.spread(validation.metric, validation.targets, logits)

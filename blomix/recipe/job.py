@@ -1,6 +1,7 @@
 """What a method trains on: a model, encoded examples, a loss, a seed."""
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import optax
 
 from blomix.data import Examples, batch_rows
 from blomix.evaluation import metrics
+from blomix.recipe.progress import Progress
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -21,6 +23,7 @@ PyTree = Any
 Arrays = dict[str, np.ndarray]
 
 EVALUATION_BATCH = 64
+_NARROWEST = 16  # tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +112,44 @@ def _forward(model: "Model", method: str):
     return jax.jit(getattr(model, method))
 
 
-def predict_logits(encoder: "Encoder", params: PyTree, arrays: Arrays, method: str = "logits"):
-    """Logits (n, num_labels) of token arrays, in batches of one shape; or `"pooled"` features."""
+def predict_logits(
+    encoder: "Encoder",
+    params: PyTree,
+    arrays: Arrays,
+    method: str = "logits",
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Logits (n, num_labels) of token arrays, or `"pooled"` features (n, hidden)."""
     inputs = {name: array for name, array in arrays.items() if name != "labels"}
-    count = len(inputs["input_ids"])
     forward = _forward(encoder.model, method)
+    batches = list(batches_by_length(inputs["attention_mask"]))
     outputs = []
+    with (progress or Progress(quiet=True)).phase("predict", 0, len(batches)) as advance:
+        for rows, width in batches:
+            batch = {name: array[rows, :width] for name, array in inputs.items()}
+            outputs.append(np.asarray(forward(params, batch)))
+            advance()
+    order = np.concatenate([rows for rows, _ in batches])
+    _, first = np.unique(order, return_index=True)  # the last batch is filled up
+    return np.concatenate(outputs)[first]
+
+
+def batches_by_length(mask: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of like length, EVALUATION_BATCH at a time, and the tokens that the longest needs.
+
+    These are 16, 32, 64 and so on, so that few shapes are compiled, and a file's one long text does
+    not make the others as dear. The longest come first, so that what does not fit in memory fails
+    at once; the last batch is filled up with its shortest row.
+
+    Args:
+      mask: (n, tokens), not 0 where there is a token.
+    """
+    count, tokens = mask.shape
+    ends = tokens - (mask[:, ::-1] != 0).argmax(1)
+    order = np.argsort(-ends, kind="stable")
     for start in range(0, count, EVALUATION_BATCH):
-        rows = np.minimum(np.arange(start, start + EVALUATION_BATCH), count - 1)
-        outputs.append(forward(params, {name: array[rows] for name, array in inputs.items()}))
-    return np.concatenate([np.asarray(output) for output in outputs])[:count]
+        rows = order[np.minimum(np.arange(start, start + EVALUATION_BATCH), count - 1)]
+        width = _NARROWEST
+        while width < ends[rows[0]]:
+            width *= 2
+        yield rows, min(width, tokens)

@@ -11,6 +11,7 @@ from blomix.data import Examples, examples_of
 from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe.job import predict_logits
+from blomix.recipe.progress import Progress
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -63,7 +64,7 @@ class Result:
         """Names of the classes, None for a regression."""
         return self.model.label_names
 
-    def logits(self, texts: Texts) -> np.ndarray:
+    def logits(self, texts: Texts, progress: Progress | None = None) -> np.ndarray:
         """Logits (n, num_labels) of texts, or of pairs of texts.
 
         Raises:
@@ -73,7 +74,7 @@ class Result:
         if "pairs" in self.summary:
             examples.check_paired(self.summary["pairs"], "those the model was trained on")
         arrays = self.model.encode(examples, self.summary["max_length"])
-        return predict_logits(self.model, self.params, arrays)
+        return predict_logits(self.model, self.params, arrays, progress=progress)
 
     def decide(self, logits: np.ndarray) -> list:
         """The label name of each row of logits, or its value for a regression."""
@@ -85,14 +86,15 @@ class Result:
         """The label name of each text, or its value for a regression."""
         return self.decide(self.logits(texts))
 
-    def evaluate(self, examples: Examples) -> dict[str, float]:
+    def evaluate(self, examples: Examples, progress: Progress | None = None) -> dict[str, float]:
         """The metrics of the run's task on labelled examples.
 
         Raises:
           InputError: the examples have no labels, or others than the model.
         """
         examples = examples.like(self.label_names, self.model.regression)
-        return metrics.evaluate(self.summary["metric"], examples.targets, self.logits(examples))
+        logits = self.logits(examples, progress)
+        return metrics.evaluate(self.summary["metric"], examples.targets, logits)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes a Hugging Face directory with a model card and a manifest of its files."""

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from blomix import BilevelProblem, Encoder, InputError, Mixup, Recipe
-from blomix.data import encode, load
+from blomix.data import encode, examples_of, load
 from blomix.recipe import Training
 from blomix.recipe.artifacts import mixable
 from blomix.recipe.drive import drive
 from blomix.recipe.finetune import job_of, resolve
-from blomix.recipe.job import predict_logits
+from blomix.recipe.job import batches_by_length, predict_logits
 from blomix.recipe.optimization import cosine, scheduled, warmup_linear
 from blomix.recipe.phase import Unrecorded
 from blomix.recipe.probe import head_of, start_params
@@ -191,6 +191,34 @@ def test_tokens_are_cut_to_a_multiple_of_16(job):
     assert job.arrays["input_ids"].shape[1] == 16
     long = dataclasses.replace(job.train, texts=("good " * 40,) * len(job))
     assert encode(long, job.encoder.tokenizer, 40)["input_ids"].shape[1] == 40
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 200])
+@pytest.mark.parametrize("left", [False, True])
+def test_rows_of_like_length_share_a_batch_and_lose_no_token(n, left):
+    rng = np.random.default_rng(n)
+    lengths = rng.integers(1, 97, n)
+    mask = (np.arange(96) < lengths[:, None]).astype(np.int32)
+    mask = mask[:, ::-1] if left else mask
+    batches = list(batches_by_length(mask))
+    assert {len(rows) for rows, _ in batches} == {64}
+    assert len(batches) == -(-n // 64)
+    assert set(np.concatenate([rows for rows, _ in batches])) == set(range(n))
+    for rows, width in batches:
+        assert width in (16, 32, 64, 96)
+        assert not mask[rows, width:].any()
+        assert left or width == 16 or mask[rows, width // 2 if width < 96 else 64 :].any()
+
+
+def test_one_long_text_makes_no_other_wider(job):
+    texts = examples_of((("good film " * 20, *job.train.texts * 3), None))
+    arrays = job.encoder.encode(texts, 48)
+    assert arrays["input_ids"].shape[1] == 48
+    widths = {width for _, width in batches_by_length(arrays["attention_mask"])}
+    assert widths == {16, 48}
+    found = predict_logits(job.encoder, job.encoder.params, arrays)
+    expected = job.encoder.apply(job.encoder.params, arrays)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", HYPERGRADIENTS)
