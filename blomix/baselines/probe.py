@@ -35,4 +35,6 @@ class Probe(Training):
 
     def fit(self, job: Job) -> Fit:
         yield from ()
-        return Fitted(job.encoder.with_head(job.encoder.params, *fit_probe(job, self.strength)))
+        return Fitted(
+            job.encoder.with_head(job.encoder.params, *fit_probe(job, strength=self.strength))
+        )

@@ -6,7 +6,6 @@ from typing import ClassVar
 from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import mean
 
 
@@ -27,5 +26,5 @@ class Soup(Folded):
     name: ClassVar[str] = "soup"
 
     def fit(self, job: Job) -> Fit:
-        found = yield self.plain_search(job, start_params(job, self.head_init))
+        found = yield self.plain_search(job)
         return (yield from self.train(job, self.step(job), mean(found)))

@@ -22,9 +22,10 @@ class WiseFt(Folded):
 
     Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (arXiv:2109.01903),
     equation 1. The coefficient c is the one of `coefficients` values, evenly over [0, 1], with the
-    best score on held-out examples: one model is trained on each fold's inner split and scored on
-    its outer split, whose predictions are put together; ties go to the larger c. The start needs a
-    head that is worth keeping, which is the linear probe's.
+    best score on held-out examples: one model is trained on each fold's inner split, for as many
+    epochs as the final one, and scored on its outer split, whose predictions are put together; ties
+    go to the larger c. The start needs a head that is worth keeping, which is the linear probe's;
+    a fold's is fitted on its inner split.
 
     Cost: `folds` inner trainings and the finetuning, 1 gradient evaluation a step; the forward
     passes of the choice are not counted.
@@ -39,6 +40,7 @@ class WiseFt(Folded):
     learning_rate: float = 1e-4
     head_init: str = "probe"
     folds: int = 5
+    search_epochs: float = 3.0
     search_learning_rate: float = 1e-4
     coefficients: int = 11
 
@@ -47,20 +49,21 @@ class WiseFt(Folded):
         positive(self, "coefficients")
 
     def fit(self, job: Job) -> Fit:
+        found = yield self.plain_search(job)
+        coefficient = self.choose(job, found)
         start = start_params(job, self.head_init)
-        found = yield self.plain_search(job, start)
-        coefficient = self.choose(job, start, found)
         fitted = yield from self.train(job, self.step(job), start)
         params = interpolate(start, fitted.params, coefficient)
         return replace(fitted, params=params, facts={"coefficient": coefficient})
 
-    def choose(self, job: Job, start: Any, found: list) -> float:
+    def choose(self, job: Job, found: list) -> float:
         """The coefficient with the best score on the outer splits."""
         outer = [rows for _, rows in self.splits(job)]
+        ends = list(zip(self.starts(job), found, strict=True))
         labels = job.arrays["labels"][np.concatenate(outer)]
 
         def score(coefficient: float) -> float:
-            models = [interpolate(start, params, coefficient) for params in found]
+            models = [interpolate(*pair, coefficient) for pair in ends]
             logits = [
                 predict_logits(job.encoder, params, job.take(rows))
                 for params, rows in zip(models, outer, strict=True)

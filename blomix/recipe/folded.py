@@ -13,6 +13,7 @@ from blomix.recipe.checks import finite, one_of, positive, within
 from blomix.recipe.job import Job
 from blomix.recipe.optimization import Rate, adamw, scheduled, warmup_linear
 from blomix.recipe.phase import Phase
+from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, Training, decayed, plain_objective
 
 PyTree = Any
@@ -27,6 +28,9 @@ class Folded(Training):
       partition: "kfold", each example in one outer split (1/folds of the data), or "independent",
         a fresh draw of `holdout` a fold.
       holdout: share of the outer split where the folds do not say it (one fold, or independent).
+      head_rows: which examples the head of a fold is fitted on, where it starts as the probe:
+        "inner", those of its inner split; or "all", so that the outer split judges a head that has
+        seen its labels.
       search_epochs: passes over the inner split.
       search_learning_rate, search_clip: peak of the inner AdamW's rate, and its clipping.
     """
@@ -38,6 +42,7 @@ class Folded(Training):
     folds: int = 3
     partition: str = "kfold"
     holdout: float = 0.2
+    head_rows: str = "inner"
     search_epochs: float = 1.0
     search_learning_rate: float = 5e-5
     search_clip: float = 5.0
@@ -48,6 +53,7 @@ class Folded(Training):
         finite(self, "search_epochs")
         within(self, 0, 1, "holdout")
         one_of(self, "partition", "kfold", "independent")
+        one_of(self, "head_rows", "inner", "all")
 
     @property
     def lanes(self) -> int:
@@ -55,8 +61,13 @@ class Folded(Training):
 
     def splits(self, job: Job) -> list[tuple[np.ndarray, np.ndarray]]:
         """(inner rows, outer rows) of each fold, a function of the job's seed."""
-        scheme = "partition" if self.partition == "kfold" and self.folds > 1 else "independent"
+        scheme = "partition" if self.partition == "kfold" else "independent"
         return folds(job.train, self.folds, job.seed, scheme=scheme, fraction=self.holdout)
+
+    def starts(self, job: Job) -> list[PyTree]:
+        """What each fold's weights start from."""
+        rows = [inner if self.head_rows == "inner" else None for inner, _ in self.splits(job)]
+        return [start_params(job, self.head_init, own) for own in rows]
 
     def inner_steps(self, job: Job, splits: list) -> int:
         """Inner steps of a fold; the same for all, so that they can advance together."""
@@ -76,7 +87,7 @@ class Folded(Training):
             adamw(decayed(job), self.weight_decay, self.search_clip), self.inner_rate(steps)
         )
 
-    def plain_search(self, job: Job, start: PyTree) -> Phase:
+    def plain_search(self, job: Job) -> Phase:
         """Plain training on the inner splits; a lane's result is its weights."""
         splits = self.splits(job)
         steps = self.inner_steps(job, splits)
@@ -86,7 +97,8 @@ class Folded(Training):
             job,
             step,
             lanes=[
-                partial(step.init, start, job.key(f"search {lane}")) for lane in range(self.folds)
+                partial(step.init, start, job.key(f"search {lane}"))
+                for lane, start in enumerate(self.starts(job))
             ],
             rows=lambda lane, t: self.inner_rows(job, lane, t, splits[lane][0]),
             steps=steps,

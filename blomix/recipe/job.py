@@ -56,6 +56,11 @@ class Job:
         """`loss(params, batch, key)`: mean cross-entropy of classes, or mean squared error."""
         return loss_of(self.encoder.model, self.encoder.regression)
 
+    @cached_property
+    def features(self) -> np.ndarray:
+        """The input (n, hidden) of the pretrained encoder's last layer, for the training rows."""
+        return predict_logits(self.encoder, self.encoder.params, self.arrays, method="pooled")
+
     def steps(self, epochs: float, batch_size: int, rows: int | None = None) -> int:
         """Steps in `epochs` passes over `rows` examples (all by default), at least one."""
         per_epoch = -(-(rows or len(self)) // batch_size)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from blomix.data import Examples
-from blomix.recipe.job import Job, predict_logits
+from blomix.recipe.job import Job
 
 PyTree = Any
 
@@ -20,15 +20,20 @@ def head_of(head_init: str, examples: Examples) -> str:
     return "probe" if examples.pairs is None else "random"
 
 
-def start_params(job: Job, head_init: str) -> PyTree:
-    """The weights a method starts from: the pretrained ones, with the head `head_init` names."""
+def start_params(job: Job, head_init: str, rows: np.ndarray | None = None) -> PyTree:
+    """The weights a method starts from: the pretrained ones, with the head `head_init` names.
+
+    A probe is fitted on all examples, or on some `rows` alone.
+    """
     if head_of(head_init, job.train) == "random":
         return job.encoder.params
-    weights, bias = fit_probe(job)
+    weights, bias = fit_probe(job, rows)
     return job.encoder.with_head(job.encoder.params, weights, bias)
 
 
-def fit_probe(job: Job, strength: float = STRENGTH) -> tuple[np.ndarray, np.ndarray]:
+def fit_probe(
+    job: Job, rows: np.ndarray | None = None, strength: float = STRENGTH
+) -> tuple[np.ndarray, np.ndarray]:
     """Fits the head alone.
 
     Features are the input of the encoder's last linear layer, without dropout, standardised for the
@@ -36,6 +41,7 @@ def fit_probe(job: Job, strength: float = STRENGTH) -> tuple[np.ndarray, np.ndar
 
     Args:
       job: the training task.
+      rows: those to fit; all if left out.
       strength: inverse of the L2 penalty (scikit-learn's `C`; `1 / alpha` of ridge).
 
     Returns:
@@ -43,13 +49,15 @@ def fit_probe(job: Job, strength: float = STRENGTH) -> tuple[np.ndarray, np.ndar
     """
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    features = predict_logits(job.encoder, job.encoder.params, job.arrays, method="pooled")
+    rows = np.arange(len(job)) if rows is None else rows
+    features, labels = job.features[rows], job.train.targets[rows]
     center, scale = features.mean(0), features.std(0) + 1e-6
     scaled = (features - center) / scale
-    labels = job.train.labels
     if job.encoder.regression:
         fit = Ridge(alpha=1 / strength).fit(scaled, labels)
         weights, bias = fit.coef_[:, None], np.array([fit.intercept_])
+    elif len(np.unique(labels)) == 1:  # a tiny fold's: nothing to tell apart
+        weights, bias = np.zeros((features.shape[1], job.encoder.num_labels)), 0.0
     else:
         fit = LogisticRegression(C=strength, max_iter=5000).fit(scaled, labels)
         weights, bias = _per_class(fit, job.encoder.num_labels)
@@ -59,7 +67,8 @@ def fit_probe(job: Job, strength: float = STRENGTH) -> tuple[np.ndarray, np.ndar
 
 
 def _per_class(fit, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's coefficients as one column a class; a class without examples gets none.
+    """scikit-learn's coefficients as one column a class; of a class without examples it is all
+    zeros, and the class as unlikely as the rarest of the others.
 
     For two classes scikit-learn keeps the difference of the two columns.
     """
@@ -68,7 +77,7 @@ def _per_class(fit, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         coefficients = np.concatenate([-coefficients, coefficients], 1) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     weights = np.zeros((len(coefficients), num_labels))
-    bias = np.full(num_labels, intercepts.min() - 10.0)
+    bias = np.full(num_labels, intercepts.min())
     weights[:, fit.classes_] = coefficients
     bias[fit.classes_] = intercepts
     return weights, bias

@@ -52,13 +52,14 @@ class Recipe(Folded):
     """Learned weight mixup by bi-level optimisation (Somayajula et al., NAACL 2024).
 
     1. Search. For each fold, alpha is learned on one split of the training examples through the
-       inner steps that train the task weights on the other. All folds start from the same weights.
+       inner steps that train the task weights on the other. All folds start from the same encoder,
+       and from a head that has not seen their outer split.
     2. Average alpha, and with `average="all"` the task weights, over the folds.
     3. Finetune the task weights on all the examples with alpha fixed, at `alpha * task +
        (1 - alpha) * pretrained`.
 
     Attributes (besides those of `Folded`, which govern the folds and the finetuning phase):
-      outer_learning_rate: peak of AdamW on alpha; cosine to 0 after `warmup`.
+      outer_learning_rate: peak of Adam on alpha; cosine to 0 after `warmup`.
       unroll: inner steps a hypergradient goes through.
       hypergradient: a name in `HYPERGRADIENTS`; lookahead: see `BilevelProblem`.
       granularity, rank, formula, constraint: see `Mixup`.
@@ -136,11 +137,13 @@ class Recipe(Folded):
         return cls.paper(**released | changes)
 
     def fit(self, job: Job) -> Fit:
-        start = start_params(job, self.head_init)
         mixup = self.mixup(job)
-        found = yield self.search(job, mixup, start)
+        found = yield self.search(job, mixup)
         alpha = mean([alpha for _, alpha in found])
-        task = mean([task for task, _ in found]) if self.average == "all" else start
+        if self.average == "all":
+            task = mean([task for task, _ in found])
+        else:
+            task = start_params(job, self.head_init)
         step = mixed(self.step(job), job, mixup)
         return (yield from self.train(job, step, task, extra=alpha))
 
@@ -176,7 +179,7 @@ class Recipe(Folded):
             direction = pulled(mixup, self.alpha_l1, self.alpha_l2)
         return scheduled(direction, warmup_cosine(self.outer_learning_rate, steps, self.warmup))
 
-    def search(self, job: Job, mixup: Mixup, start: PyTree) -> Phase:
+    def search(self, job: Job, mixup: Mixup) -> Phase:
         """One lane a fold; a lane's result is its task weights and alpha."""
         splits = self.splits(job)
         inner_steps = self.inner_steps(job, splits)
@@ -196,7 +199,7 @@ class Recipe(Folded):
             SearchStep(problem),
             lanes=[
                 partial(problem.init, job.key(f"search {lane}"), job.encoder.params, task=start)
-                for lane in range(self.folds)
+                for lane, start in enumerate(self.starts(job))
             ],
             rows=rows,
             steps=inner_steps // self.unroll,

@@ -16,7 +16,7 @@ from blomix.recipe.finetune import job_of, resolve
 from blomix.recipe.job import batches_by_length, predict_logits
 from blomix.recipe.optimization import cosine, scheduled, warmup_linear
 from blomix.recipe.phase import Unrecorded
-from blomix.recipe.probe import head_of, start_params
+from blomix.recipe.probe import fit_probe, head_of, start_params
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import HYPERGRADIENTS, pulled
 from blomix.recipe.training import mean
@@ -122,6 +122,44 @@ def test_probe_head_is_the_regression_on_frozen_features(job):
     logits = predict_logits(job.encoder, start_params(job, "probe"), job.arrays)
     found = jax.nn.softmax(logits)[:, 1]
     np.testing.assert_allclose(found, expected.predict_proba(scaled)[:, 1], atol=1e-4)
+
+
+def test_the_head_of_a_fold_has_not_seen_its_outer_split(job):
+    recipe = Recipe(folds=3)
+    starts = recipe.starts(job)
+    heads = [np.asarray(start["head"]["kernel"]) for start in starts]
+    for lane, (_, outer) in enumerate(recipe.splits(job)):
+        labels = job.train.targets.copy()
+        labels[outer] = 1 - labels[outer]
+        other = dataclasses.replace(job, train=dataclasses.replace(job.train, labels=labels))
+        inner = np.setdiff1d(np.arange(len(job)), outer)
+        seen = start_params(other, "probe", inner)["head"]["kernel"]
+        np.testing.assert_array_equal(seen, heads[lane])
+        assert not np.array_equal(start_params(other, "probe")["head"]["kernel"], heads[lane])
+    leaky = dataclasses.replace(recipe, head_rows="all").starts(job)
+    for start in leaky:
+        np.testing.assert_array_equal(
+            start["head"]["kernel"], start_params(job, "probe")["head"]["kernel"]
+        )
+    # Alpha's first hypergradient is taken at these heads.
+    phase = recipe.search(job, recipe.mixup(job))
+    for lane, head in zip(phase.lanes, heads, strict=True):
+        np.testing.assert_array_equal(lane().task["head"]["kernel"], head)
+
+
+def test_a_probe_of_rows_without_a_class_tells_the_others_apart(job, tiny_model):
+    rows = {label: np.flatnonzero(job.train.targets == label) for label in (0, 1)}
+    weights, bias = fit_probe(job, rows[0])
+    assert not weights.any()
+    assert not bias.any()
+    encoder = Encoder.from_pretrained(tiny_model, num_labels=3)
+    names = (*job.train.label_names, "neither")
+    train = dataclasses.replace(job.train, label_names=names)
+    of_three = dataclasses.replace(job, encoder=encoder, train=train)
+    logits = predict_logits(encoder, start_params(of_three, "probe"), of_three.arrays)
+    expected = predict_logits(job.encoder, start_params(job, "probe"), job.arrays)
+    np.testing.assert_allclose(logits[:, :2], expected, atol=1e-5)
+    assert (logits.argmax(1) < 2).all()
 
 
 def test_patience_stops_early_and_keeps_the_best_epoch(tiny_model, reviews):

@@ -19,7 +19,6 @@ from blomix.bench.study import Cell
 from blomix.recipe.drive import drive
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Unrecorded
-from blomix.recipe.probe import start_params
 from blomix.recipe.progress import Progress
 from blomix.recipe.training import mean
 from experiments.low_resource.scored import run, score
@@ -30,7 +29,7 @@ ONE = "1 finish"
 
 def finishes(soup: Soup, job: Job):
     """The weights after each finish."""
-    average = mean((yield soup.plain_search(job, start_params(job, soup.head_init))))
+    average = mean((yield soup.plain_search(job)))
     weights = []
     for finish in range(FINISHES):
         other = replace(job, seed=job.seed + 1000 * finish)
