@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from blomix.errors import InputError
+from blomix.errors import InputError, is_out_of_memory
 from blomix.small_files import read_text
 
 LARGEST_SETTINGS = 1_000_000  # bytes
@@ -60,14 +60,6 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
     if is_first():
         print(json.dumps(result, allow_nan=False) if config.json else command.text(result))
     return 0
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether numpy, JAX or a check of ours found more asked for than there is."""
-    from jax.errors import JaxRuntimeError
-
-    exhausted = isinstance(error, JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
-    return exhausted or isinstance(error, MemoryError)
 
 
 def less_of(config: type, error: Exception) -> str:

@@ -16,16 +16,17 @@ class Config:
     data: Path
     """File of labelled examples, or a folder of a task (its validation file)."""
     text: str | None = None
-    """Column of the text; found by its name if left out."""
+    """Column of the text; if left out the one trained on, or found by its name."""
     text_pair: str | None = None
     """Column of the second text of a pair."""
     label: str | None = None
-    """Column of the label; found by its name if left out."""
+    """Column of the label; if left out the one trained on, or found by its name."""
     json: bool = False
     """Print the result as one JSON line."""
 
 
 def run(config: Config) -> dict[str, Any]:
+    from blomix.cli.columns import columns_of
     from blomix.data import load
     from blomix.recipe import Result
     from blomix.recipe.progress import Progress
@@ -33,9 +34,7 @@ def run(config: Config) -> dict[str, Any]:
     result = Result.load(config.run)
     examples = load(
         config.data,
-        text=config.text,
-        text_pair=config.text_pair,
-        label=config.label,
+        **columns_of(config.run, config.text, config.text_pair, config.label),
         label_names=result.label_names,
         regression=result.model.regression,
         split="validation",

@@ -29,14 +29,15 @@ def run(config: Config) -> dict[str, Any]:
     finished(config.run)
     manifest.verify(config.run / "export")
     out = config.out
+    if out.absolute() == Path.cwd():
+        raise InputError(f"{out}: expected another directory than the one you are in")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: expected a new or empty directory, found files in it")
         out.parent.mkdir(parents=True, exist_ok=True)
         # Copied under another name first: a full disk leaves nothing that looks like a model, and
         # what a killed process has left the next one removes.
-        whole = out.absolute()  # "." has no name
-        copy = whole.with_name(f"{TEMPORARY}{whole.name}")
+        copy = out.absolute().with_name(f"{TEMPORARY}{out.name}")
         remove(copy)
         try:
             shutil.copytree(config.run / "export", copy)

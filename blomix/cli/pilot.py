@@ -72,12 +72,15 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.pilot.page import write_page
     from blomix.pilot.trial import run_trial
     from blomix.runs.files import plain, storage
+    from blomix.runs.signals import sigterm_as_interrupt
 
     budget = seconds_of(config.budget)
     if config.target is not None and not math.isfinite(config.target):
         raise InputError(f"--target: expected a finite score, found {config.target}")
     with storage(config.out, "write to"):  # told before the budget is spent, not after
         (config.out / "figures").mkdir(parents=True, exist_ok=True)
+    if (config.out / "pilot.json").exists():
+        raise InputError(f"{config.out}: has the result of a trial; give --out another folder")
     examples = load(
         config.train,
         text=config.text,
@@ -92,16 +95,17 @@ def run(config: Config) -> dict[str, Any]:
         seed=config.seed,
     )
     flags = flags_of(config)
-    cells = run_trial(
-        encoder,
-        examples,
-        {name: finetune.method_of(own) for name, own in flags.items()},
-        budget,
-        seed=config.seed,
-        max_length=config.max_length,
-        splits=config.splits,
-        note=lambda line: None if config.json else print(line, file=sys.stderr, flush=True),
-    )
+    with sigterm_as_interrupt():
+        cells = run_trial(
+            encoder,
+            examples,
+            {name: finetune.method_of(own) for name, own in flags.items()},
+            budget,
+            seed=config.seed,
+            max_length=config.max_length,
+            splits=config.splits,
+            note=lambda line: None if config.json else print(line, file=sys.stderr, flush=True),
+        )
     decision = decide(cells, config.target)
     result = {
         "decision": decision.kind,

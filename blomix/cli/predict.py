@@ -18,7 +18,7 @@ class Config:
     output: Path
     """File to write: .csv, .tsv or .jsonl. An existing one is not touched."""
     text: str | None = None
-    """Column of the text; found by its name if left out."""
+    """Column of the text; if left out the one trained on, or found by its name."""
     text_pair: str | None = None
     """Column of the second text of a pair."""
     json: bool = False
@@ -26,30 +26,34 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
+    from blomix.cli.columns import columns_of
     from blomix.data import check_output, load, write_columns
     from blomix.recipe import Result
     from blomix.recipe.progress import Progress
 
     check_output(config.output)
     result = Result.load(config.run)
-    examples = load(config.data, text=config.text, text_pair=config.text_pair, labelled=False)
+    columns = columns_of(config.run, config.text, config.text_pair)
+    examples = load(config.data, **columns, labelled=False)
     logits = result.logits(examples, Progress(quiet=config.json))
-    write_columns(config.output, columns(examples, result, logits))
+    write_columns(config.output, table(examples, result, logits))
     return {"output": str(config.output), "examples": len(examples)}
 
 
-def columns(examples, result, logits) -> dict[str, list]:
+def table(examples, result, logits) -> dict[str, list]:
     """Text, prediction and, for classes, the probability of each."""
-    table = {"text": list(examples.texts)}
+    columns = {"text": list(examples.texts)}
     if examples.pairs is not None:
-        table["text_pair"] = list(examples.pairs)
-    table["prediction"] = result.decide(logits)
+        columns["text_pair"] = list(examples.pairs)
+    columns["prediction"] = result.decide(logits)
     if result.label_names is not None:
         from scipy.special import softmax
 
         shares = softmax(logits, axis=1)
-        table |= {f"p({name})": shares[:, i].tolist() for i, name in enumerate(result.label_names)}
-    return table
+        columns |= {
+            f"p({name})": shares[:, i].tolist() for i, name in enumerate(result.label_names)
+        }
+    return columns
 
 
 def text(result: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def locate(path_or_id: str | Path, revision: str | None = None) -> Source:
 
 def _download(name: str, revision: str | None) -> Source:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
         directory = snapshot_download(name, revision=revision, allow_patterns=list(_PATTERNS))
@@ -71,7 +71,9 @@ def _download(name: str, revision: str | None) -> Source:
         raise InputError(
             f"{name!r}: expected a directory or a hub id such as org/name, found neither"
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (
+        Exception
+    ) as error:  # its HTTP client's own errors come through, whatever they derive from
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{name}: there is no such directory here, and the hub does not give it: {reason}"

@@ -76,6 +76,8 @@ class Setting:
         words += ["--dtype", self.dtype, "--mesh", str(self.mesh)]
         words += ["--accumulate", f"{self.accumulate}"] if self.accumulate > 1 else []
         words += ["--set", f"unroll={self.unroll}"] if self.unroll > 1 else []
+        folds = ["--set", f"folds={self.ensemble}", "--together", "yes"]
+        words += folds if self.ensemble > 1 else []
         words += ["--remat"] if self.remat else []
         words += ["--scan-layers"] if self.scanned else []
         estimator = f"hypergradient={self.hypergradient}"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blomix.data import Examples, holdout, subsample
-from blomix.errors import InputError
+from blomix.errors import InputError, is_out_of_memory
 from blomix.pilot.decision import Cell
 from blomix.recipe.finetune import finetune
 from blomix.recipe.training import Training
+from blomix.runs import NonFinite
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -44,6 +45,8 @@ def run_trial(
 
     A model that would not fit into what is left of the budget is passed over; how long it would
     take is judged by earlier ones of its method. The first model is trained whatever the budget.
+    What has been trained is never lost: Ctrl-C ends the trial there, and a method that diverges, or
+    that memory does not suffice for, trains no more.
 
     Args:
       encoder: pretrained, with a head for the examples' labels.
@@ -54,7 +57,7 @@ def run_trial(
       note: told what is trained, a line a model.
 
     Raises:
-      InputError: too few examples to split, or no split asked for.
+      InputError: too few examples to split, no split asked for, or no method that can be trained.
     """
     if splits < 1:
         raise InputError(f"expected at least one split, found {splits}")
@@ -72,7 +75,10 @@ def run_trial(
             f"few to give each of {fewest} folds or classes one; ask for fewer folds, or label more"
         )
     started, cells = clock(), []
+    failed: dict[str, Exception] = {}
     for task in plan(tuple(methods), splits):
+        if task.method in failed:
+            continue
         left = budget - (clock() - started)
         if left <= 0 and cells:
             break
@@ -83,15 +89,27 @@ def run_trial(
         if _expected(cells, task.method, len(train)) > left:
             continue
         begun = clock()
-        result = finetune(
-            encoder,
-            train,
-            tested,
-            methods[task.method],
-            seed=seed + task.split,
-            max_length=max_length,
-            quiet=True,
-        )
+        try:
+            result = finetune(
+                encoder,
+                train,
+                tested,
+                methods[task.method],
+                seed=seed + task.split,
+                max_length=max_length,
+                quiet=True,
+            )
+        except KeyboardInterrupt:
+            if not cells:
+                raise
+            note("stopped: the models trained so far decide")
+            break
+        except Exception as error:
+            if not (isinstance(error, NonFinite) or is_out_of_memory(error)):
+                raise
+            failed[task.method] = error
+            note(f"{task.method} is left out: {error}")
+            continue
         cells.append(
             Cell(
                 method=task.method,
@@ -104,6 +122,8 @@ def run_trial(
             )
         )
         note(f"{task.method}, split {task.split + 1}, {len(train)} labels: {result.score:.3f}")
+    if not cells:
+        raise next(iter(failed.values()))
     return cells
 
 

@@ -106,6 +106,8 @@ def finetune(
             return Result.load(run_dir)
         run.write_json("splits.json", rows)
         fitted, cost = fit(job, recipe, run, progress, together, place)
+        if isinstance(run, Run):
+            cost["seconds"] = round(run.elapsed, 3)  # earlier sessions' as well
         summary = resolved | cost | {"run_dir": str(run_dir)}
         result, logits = score(job, validation, fitted, summary, progress)
         if isinstance(run, Run):

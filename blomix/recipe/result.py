@@ -45,14 +45,15 @@ class Result:
 
         run_dir = Path(run_dir)
         summary = finished(run_dir)
-        for name, kind in (("metric", str), ("max_length", int)):
+        for name, kind in (("metric", str), ("max_length", int), ("labels", list)):
             if not isinstance(summary.get(name), kind):
                 raise InputError(
                     f"{run_dir / 'result.json'} is damaged: expected {name!r} of type "
                     f"{kind.__name__}, found {summary.get(name)!r}"
                 )
         manifest.verify(run_dir / "export")
-        model = Encoder.from_pretrained(run_dir / "export")
+        # By the run's own names: LABEL_0 in a config.json may be a class or a placeholder.
+        model = Encoder.from_pretrained(run_dir / "export", label_names=summary["labels"] or None)
         return cls(model, model.params, summary)
 
     @property

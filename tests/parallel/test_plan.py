@@ -72,7 +72,12 @@ def test_a_family_whose_layers_differ_has_a_plan(setting):
 
 def test_the_flags_of_a_plan_train_its_steps(setting):
     wanted = replace(
-        setting, accumulate=2, unroll=2, hypergradient="finite_difference", mesh=Shape(data=1)
+        setting,
+        accumulate=2,
+        unroll=2,
+        hypergradient="finite_difference",
+        ensemble=4,
+        mesh=Shape(data=1),
     )
     flags = tyro.cli(finetune.Config, args=["--model", "m", *replace(wanted, remat=True).flags])
     assert (flags.max_length, flags.dtype, flags.remat) == (LENGTH, "bfloat16", True)
@@ -83,7 +88,8 @@ def test_the_flags_of_a_plan_train_its_steps(setting):
     with pytest.raises(InputError, match="accumulate: expected hypergradient 'exact'"):
         finetune.method_of(flags)
     recipe = finetune.method_of(replace(flags, accumulate=None))
-    assert (recipe.batch_size, recipe.unroll) == (BATCH, 2)
+    assert (recipe.batch_size, recipe.unroll, recipe.folds) == (BATCH, 2, 4)
+    assert flags.together == "yes"
     assert recipe.hypergradient == "finite_difference"
     assert flags.accumulate == 2
 

@@ -9,6 +9,7 @@ from blomix.data import Examples
 from blomix.errors import InputError
 from blomix.pilot import trial
 from blomix.pilot.trial import plan, run_trial
+from blomix.runs import NonFinite
 
 FOLDS = {"probe": 1, "plain": 1, "blomix": 5}
 METHODS = {name: SimpleNamespace(name=name, lanes=lanes) for name, lanes in FOLDS.items()}
@@ -94,6 +95,56 @@ def test_more_folds_than_labels_to_train_on_are_refused(clock):
 def test_the_first_model_is_trained_whatever_the_budget(clock):
     (cell,) = run_trial(None, examples(), METHODS, 1e-9, clock=clock)
     assert cell.method == "probe"
+
+
+def interrupted(clock, monkeypatch, error, at):
+    """Training that ends in an error at the `at`-th model, and whichever of its method follow."""
+    train, seen = trial.finetune, []
+
+    def finetune(*arguments, **options):
+        seen.append(arguments[3].name)
+        if len(seen) == at:
+            raise error
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(trial, "finetune", finetune)
+    return seen
+
+
+def test_ctrl_c_ends_the_trial_and_keeps_what_is_trained(clock, monkeypatch):
+    lines = []
+    interrupted(clock, monkeypatch, KeyboardInterrupt(), at=7)
+    cells = run_trial(None, examples(), METHODS, 1e9, note=lines.append, clock=clock)
+    assert len(cells) == 6
+    assert lines[-1] == "stopped: the models trained so far decide"
+
+
+def test_ctrl_c_before_the_first_model_is_ctrl_c(clock, monkeypatch):
+    interrupted(clock, monkeypatch, KeyboardInterrupt(), at=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(None, examples(), METHODS, 1e9, clock=clock)
+
+
+@pytest.mark.parametrize("error", [NonFinite("loss is nan"), MemoryError("too much")])
+def test_a_method_that_cannot_be_trained_is_left_out(clock, monkeypatch, error):
+    lines = []
+    seen = interrupted(clock, monkeypatch, error, at=11)
+    cells = run_trial(None, examples(), METHODS, 1e9, splits=3, note=lines.append, clock=clock)
+    assert seen.count("blomix") == 1
+    assert {cell.method for cell in cells} == {"probe", "plain"}
+    assert f"blomix is left out: {error}" in lines
+
+
+def test_where_no_method_can_be_trained_the_trial_fails_as_the_first_did(clock, monkeypatch):
+    interrupted(clock, monkeypatch, NonFinite("loss is nan"), at=1)
+    with pytest.raises(NonFinite, match="loss is nan"):
+        run_trial(None, examples(), {"probe": METHODS["probe"]}, 1e9, clock=clock)
+
+
+def test_other_errors_are_not_hidden(clock, monkeypatch):
+    interrupted(clock, monkeypatch, RuntimeError("a failure of blomix"), at=3)
+    with pytest.raises(RuntimeError, match="a failure of blomix"):
+        run_trial(None, examples(), METHODS, 1e9, clock=clock)
 
 
 def test_a_handful_of_examples_is_refused():
