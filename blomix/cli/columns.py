@@ -1,13 +1,14 @@
 """Which columns a finished run's commands read: those it was trained on, unless told others."""
 
 from pathlib import Path
+from typing import Any
 
 from blomix.cli.entry import read_toml
 
 
 def columns_of(
     run: Path, text: str | None, text_pair: str | None, label: str | None = None
-) -> dict[str, str | None]:
+) -> dict[str, Any]:
     """`text`, `text_pair` and `label` as `blomix.data.load` takes them.
 
     What is None is as `blomix finetune` was told; a text and its pair are told together.

@@ -91,6 +91,20 @@ class RunRecord:
     def method(self) -> str:
         return self.summary["method"]
 
+    def differences(self, other: "RunRecord") -> list[str]:
+        """The settings that decide a score, but for the seed, where `other` has another value."""
+        ours, theirs = (
+            run.summary["recipe"]
+            | {"max_length": run.summary.get("max_length")}
+            | {f"model {name}": value for name, value in run.summary["model"].items()}
+            for run in (self, other)
+        )
+        return [
+            f"{name} {theirs.get(name)!r} in place of {ours.get(name)!r}"
+            for name in ours | theirs
+            if ours.get(name) != theirs.get(name)
+        ]
+
     @property
     def metric(self) -> str:
         return self.summary["metric"]

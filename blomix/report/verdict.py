@@ -53,9 +53,11 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
     """Scores of all runs by method, and what they say of the subject's method.
 
     Raises:
-      InputError: runs that were scored on different examples or by different metrics.
+      InputError: runs that were scored on different examples or by different metrics; runs of one
+        method that differ in more than the seed, or not even in that.
     """
     same_examples(runs)
+    seeds_of_one_recipe(runs)
     metric, labels = subject.metric, subject.labels
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     groups = _by_method(runs)
@@ -179,6 +181,23 @@ def same_examples(runs: Sequence[RunRecord]) -> None:
                 f"{run.path}: expected a run scored on the same examples as {first.path}, found "
                 "others; give both runs the same --validation file"
             )
+
+
+def seeds_of_one_recipe(runs: Sequence[RunRecord]) -> None:
+    """Refuses runs of one method that are not its seeds, for their mean would be nobody's score."""
+    for method, rows in _by_method(runs).items():
+        first, *others = (runs[i] for i in rows)
+        seen = {first.summary["seed"]}
+        for run in others:
+            found = first.differences(run)
+            if run.summary["seed"] in seen:
+                found = [f"seed {run.summary['seed']} again"]
+            if found:
+                raise InputError(
+                    f"{run.path}: expected a run of {method} that differs from {first.path} in the "
+                    f"seed, found {', '.join(found)}; give one of the two"
+                )
+            seen.add(run.summary["seed"])
 
 
 def _by_method(runs: Sequence[RunRecord]) -> dict[str, list[int]]:

@@ -60,6 +60,16 @@ def test_several_seeds_become_one_method_with_a_spread(tmp_path):
     assert found.subject.score.value == pytest.approx(sum(scores) / 3)
 
 
+def test_runs_of_a_method_that_are_not_its_seeds_are_refused(tmp_path):
+    runs = [RunRecord.load(write_run(tmp_path / f"{seed}", "plain", seed)) for seed in (0, 1)]
+    judge(runs, runs[0])
+    runs[1].summary["recipe"]["epochs"] = 18.0
+    with pytest.raises(InputError, match=r"found epochs 18\.0 in place of \d"):
+        judge(runs, runs[0])
+    with pytest.raises(InputError, match="found seed 0 again"):
+        judge([runs[0], runs[0]], runs[0])
+
+
 def test_longer_training_and_other_examples_are_told_of(tmp_path):
     runs = [
         RunRecord.load(write_run(tmp_path / method, method, skill=skill))
