@@ -10,6 +10,7 @@ from blomix.errors import InputError
 
 _BATCHES = 4  # keeps this stream apart from those of `splits`
 _SHORTEST = 8
+_CHUNK = 2000  # rows that are tokenised at once: a tokenizer's own record of them takes most memory
 
 
 def encode(
@@ -29,22 +30,36 @@ def encode(
             f"expected a --max-length of {_SHORTEST} to {longest} tokens, which is what the "
             f"encoder has positions for, found {max_length}"
         )
-    texts = [list(column) for column in (examples.texts, examples.pairs) if column is not None]
-    cut = tokenizer(*texts, truncation=True, max_length=max_length)["input_ids"]
-    covering = -(-max(map(len, cut)) // multiple) * multiple
-    tokens = tokenizer(
-        *texts,
-        truncation=True,
-        max_length=min(covering, max_length),
-        padding="max_length",
-        return_attention_mask=True,
-        return_tensors="np",
-    )
-    arrays = {name: column.astype(np.int32) for name, column in tokens.items()}
+    columns: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(examples), _CHUNK):
+        texts = [
+            list(column[start : start + _CHUNK])
+            for column in (examples.texts, examples.pairs)
+            if column is not None
+        ]
+        tokens = tokenizer(
+            *texts, truncation=True, max_length=max_length, return_attention_mask=True
+        )
+        for name, rows in tokens.items():
+            columns.setdefault(name, []).extend(np.array(row, np.int32) for row in rows)
+    covering = -(-max(map(len, columns["input_ids"])) // multiple) * multiple
+    fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+    left = tokenizer.padding_side == "left"
+    arrays = {
+        name: _padded(rows, min(covering, max_length), fill.get(name, 0), left)
+        for name, rows in columns.items()
+    }
     if examples.labels is not None:
         dtype = np.float32 if examples.is_regression else np.int32
         arrays["labels"] = examples.labels.astype(dtype)
     return arrays
+
+
+def _padded(rows: list[np.ndarray], length: int, fill: int, left: bool) -> np.ndarray:
+    array = np.full((len(rows), length), fill, np.int32)
+    for i, row in enumerate(rows):
+        array[i, length - len(row) if left else 0 :][: len(row)] = row
+    return array
 
 
 def batch_rows(n: int, batch_size: int, *, seed: int, fold: int, step: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blomix.data import Examples, batch_rows, encode, folds, holdout, subsample
+from blomix.data import Examples, batch_rows, batches, encode, folds, holdout, subsample
 from blomix.errors import InputError
 
 
@@ -149,19 +149,16 @@ class Words:
     """A tokenizer's interface on white space: enough to see lengths, pairs and cuts."""
 
     model_max_length = 64
+    pad_token_id, pad_token_type_id, padding_side = 0, 0, "right"
 
-    def __call__(self, texts, pairs=None, *, truncation, max_length, padding=False, **_):
+    def __call__(self, texts, pairs=None, *, truncation, max_length, return_attention_mask):
         assert truncation
+        assert return_attention_mask
         joined = (
             texts if pairs is None else [f"{a} | {b}" for a, b in zip(texts, pairs, strict=True)]
         )
         ids = [[len(word) for word in text.split()][:max_length] for text in joined]
-        if not padding:
-            return {"input_ids": ids}
-        padded = np.zeros((len(ids), max_length), np.int64)
-        for row, tokens in zip(padded, ids, strict=True):
-            row[: len(tokens)] = tokens
-        return {"input_ids": padded, "attention_mask": (padded > 0).astype(np.int64)}
+        return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
 
 @pytest.mark.parametrize(
@@ -184,13 +181,31 @@ def test_pairs_are_encoded_together_and_bad_lengths_refused():
             encode(examples, Words(), max_length)
 
 
-def test_a_real_tokenizer_marks_the_pair_and_cuts_the_longer_text():
+@pytest.fixture
+def tokenizer():
     directory = os.environ.get("BLOMIX_MINILM")
     if directory is None:
         pytest.skip("set BLOMIX_MINILM to a directory of all-MiniLM-L6-v2")
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    return AutoTokenizer.from_pretrained(directory)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_are_padded_as_the_tokenizer_pads_them_however_many_there_are(
+    tokenizer, side, monkeypatch
+):
+    tokenizer.padding_side = side
+    texts = [f"{'good ' * n}film" for n in (3, 20, 1, 7, 2)]
+    own = tokenizer(texts, padding="max_length", max_length=32, return_tensors="np")
+    monkeypatch.setattr(batches, "_CHUNK", 2)
+    arrays = encode(Examples(tuple(texts)), tokenizer, 64)
+    assert arrays.keys() == own.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, own[name])
+
+
+def test_a_real_tokenizer_marks_the_pair_and_cuts_the_longer_text(tokenizer):
     examples = Examples(("good " * 40, "good"), ("bad", "bad " * 3))
     arrays = encode(examples, tokenizer, 20)
     assert arrays["input_ids"].shape == (2, 20)
