@@ -26,7 +26,7 @@ class Lora(Training):
     Hu, Shen, Wallis et al., "LoRA: Low-rank adaptation of large language models", ICLR 2022
     (arXiv:2106.09685), equation 3 (kernels here are (in, out), so A comes first). B starts at 0, A
     at N(0, 1 / in). The result is dense: A B is added to W0. It wants a larger learning rate than
-    plain finetuning.
+    plain finetuning. Weight decay acts on the head alone.
 
     Cost: counted as 1 gradient evaluation a step.
 

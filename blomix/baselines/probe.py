@@ -16,8 +16,9 @@ class Probe(Training):
 
         min over V, b of sum_i CE(V h(x_i) + b, y_i) + |V|^2 / (2 strength)
 
-    Features h are standardised. Nothing is trained by gradient steps: of the shared settings none
-    applies, and the seed decides the training examples alone.
+    Of two classes V is the difference of their columns. Features h are standardised. Nothing is
+    trained by gradient steps: of the shared settings none applies, and the seed decides the
+    training examples alone.
 
     Cost: no gradient evaluation; one forward pass over the examples.
 

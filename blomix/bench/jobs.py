@@ -1,10 +1,8 @@
 """From a cell to what is trained: its method, its encoder, its examples."""
 
 import dataclasses
-import hashlib
 import inspect
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -152,6 +150,10 @@ def build(variant: Variant) -> Training:
             )
     if "search_learning_rate" in fields and "learning_rate" in settings:
         settings = {"search_learning_rate": settings["learning_rate"]} | settings
+    if settings.get("patience") is not None:
+        raise InputError(
+            f"{variant.name}: patience: a study holds no examples out to stop early by"
+        )
     make = {"paper": Recipe.paper, "released": Recipe.released}.get(variant.recipe, kind)
     return make(**settings)
 
@@ -171,11 +173,6 @@ def program_of(method: Training) -> Training:
     """The method with its rates set aside: equal where steps compile to one program."""
     names = {field.name for field in dataclasses.fields(method)}
     return dataclasses.replace(method, **{name: 1.0 for name in RATES if name in names})
-
-
-def digest(rows: Sequence[str]) -> str:
-    """One digest of many rows' digests."""
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def _padded(examples: Examples, encoder: Encoder, task: TaskSpec) -> dict[str, np.ndarray]:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from blomix.bench.jobs import Workshop, digest, program_of
+from blomix.bench.jobs import Workshop, program_of
 from blomix.bench.study import Cell, Study
-from blomix.data import leakage, subsample
+from blomix.data import digest_of, leakage, subsample
 from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe.drive import drive
@@ -73,8 +73,9 @@ class Bench:
                 if not mine:
                     note(f"{name}: left to the process that works on it")
                 for _, group in pairs if mine else ():
-                    if not all(self.finished(cell) for cell in group):
-                        watch.add(group[0], self.run_group(group))
+                    left = sum(not self.finished(cell) for cell in group)
+                    if left:
+                        watch.add(group[0], self.run_group(group), left)
         return self.count([cell for _, group in groups for cell in group])
 
     def units(self) -> list[tuple[str, list[Cell]]]:
@@ -187,8 +188,8 @@ class Bench:
             "gradient_evaluations": None,
             "seconds": None,
             "digests": {
-                "train": digest(subset.digests),
-                "validation": digest(scored.digests),
+                "train": digest_of(subset.digests)[:16],
+                "validation": digest_of(scored.digests)[:16],
                 "weights": self.workshop.weights(cell),
             },
             "config": self.config(cell),
@@ -219,16 +220,17 @@ class Watch:
         self.total, self.done, self.before, self.failed = total, done, done, 0
         self.started = time.monotonic()
 
-    def add(self, cell: Cell, records: list[Record]) -> None:
-        self.done += len(records)
+    def add(self, cell: Cell, records: list[Record], left: int) -> None:
+        """`left` of a group were to be done; those that had been are run beside them again."""
+        self.done += left
         self.failed += sum("error" in record for record in records)
         spent = time.monotonic() - self.started
-        left = spent / (self.done - self.before) * (self.total - self.done)
+        to_go = spent / (self.done - self.before) * (self.total - self.done)
         scores = [record["score"] for record in records if record["score"] is not None]
         mean = f"{np.mean(scores):.3f}" if scores else "failed"
         note(
             f"{self.done}/{self.total} cells, {self.failed} failed, {spent / 60:.1f} min, about "
-            f"{left / 60:.1f} min left | {cell.variant.label} {cell.task.name} {cell.n}: {mean}"
+            f"{to_go / 60:.1f} min left | {cell.variant.label} {cell.task.name} {cell.n}: {mean}"
         )
 
 

@@ -121,7 +121,7 @@ def _run_lane(
     with progress.compiling(name):
         program = build(phase, place, together)
     check_fits(program, phase.name)
-    step = _announced(program, phase, stacked, progress).run
+    step = _announced(program, phase, stacked, progress).compiled
     shared = place.put("shared", phase.shared, together)
     pending = None  # metrics are read one step late, so that the device never waits for the host
 

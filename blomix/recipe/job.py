@@ -34,8 +34,8 @@ class Job:
       encoder: the pretrained encoder with its new head; `encoder.params` are what training starts
         from.
       train: the labelled examples, and `arrays` the same rows as token arrays and labels.
-      held: examples that no step trains on, for early stopping and for choosing coefficients, and
-        `held_arrays`; None where the user gave none.
+      held: examples drawn from the training data that no step trains on, for early stopping, and
+        `held_arrays`; None without it.
       seed: draws batches, dropout masks, folds and new weights.
       max_length: longest row, in tokens.
     """

@@ -18,7 +18,8 @@ from blomix.recipe.leaves import Leaves
 PyTree = Any
 
 # Under Adam's square root: without it a zero gradient, such as an embedding row of a token that no
-# text has, gives an infinite derivative. It moves no update by a representable amount.
+# text has, gives an infinite derivative. It acts as a larger eps: of Adam's first step it takes
+# 5e-9 where the gradient is 1e-4, 5e-5 where it is 1e-6, and a sixth where it is 1e-8.
 EPS_ROOT = 1e-16
 
 

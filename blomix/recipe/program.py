@@ -83,8 +83,7 @@ class Program:
     """A compiled step.
 
     Attributes:
-      run: `(state, shared, batch) -> (state, metrics)`; it consumes the state.
-      compiled: the same, as JAX gives it.
+      compiled: `(state, shared, batch) -> (state, metrics)`; it consumes the state.
       seconds: what compiling took.
       announced: phases that a line said this of.
     """
@@ -92,10 +91,6 @@ class Program:
     compiled: Any
     seconds: float
     announced: list[str] = field(default_factory=list)
-
-    @property
-    def run(self) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, dict]]:
-        return self.compiled
 
     @property
     def memory(self) -> dict[str, int]:

@@ -125,9 +125,10 @@ class Recipe(Folded):
         independent 80/20 draws, a DARTS finite difference with dropout masks that differ between
         its two passes, the average of everything.
         Departures: draws are stratified; each inner batch is stepped once, not twice; the
-        finite difference has no per-tensor preconditioner, and its perturbation is undone
-        (`hypergradient="finite_difference_leaking"` leaves it in place, as there); learning rates
-        are arguments, for they belong to the encoder.
+        finite difference has no per-tensor preconditioner, it goes along the derivative of the
+        inner optimizer, learning rate included, where there it goes along the bare gradient, and
+        its perturbation is undone (`hypergradient="finite_difference_leaking"` leaves it in place,
+        as there); learning rates are arguments, for they belong to the encoder.
         """
         released: dict[str, Any] = {
             "partition": "independent",

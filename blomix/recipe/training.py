@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from blomix.accumulation import in_parts
@@ -209,7 +210,8 @@ class Training:
         def fitted(ends: list[tuple[PyTree, PyTree]]) -> Fitted:
             weigh = jax.jit(step.weights)
             found = [weigh(*end, job.encoder.params) for end in ends]
-            shares = step.shares(ends[0][1])
+            shares = [step.shares(extra) for _, extra in ends]
+            shares = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *shares)
             return Fitted(found[0] if len(found) == 1 else mean(found), shares)
 
         lanes = [partial(step.init, params, job.key(stream), extra) for stream in self.streams]

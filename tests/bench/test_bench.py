@@ -254,6 +254,7 @@ def test_a_variant_like_another_has_its_entries_but_where_it_tells_its_own(study
         (STUDY, 'method = "plane"', "no method 'plane'"),
         (STUDY, 'method = "plain"\nspeed = 3', "no entry 'speed'"),
         (STUDY, 'method = "plain"\n[settings]\nspeed = 3', "no setting 'speed'"),
+        (STUDY, 'method = "plain"\n[settings]\npatience = 2', "no examples out to stop early by"),
         (STUDY, 'method = "plain"\nmatch = "none"', "no variant 'none'"),
         ('from = ".."\n' + STUDY, 'method = "plain"', "from: expected list, found '..'"),
         ("from = [1]\n" + STUDY, 'method = "plain"', "a list of folders, found 1"),

@@ -1,5 +1,6 @@
 """The main job through the command line, on a tiny model."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -48,6 +49,40 @@ def test_recipe_learns_what_a_majority_vote_cannot(finished):
     _, result = finished
     assert result["majority_score"] == pytest.approx(0.5)
     assert result["score"] > 0.8
+
+
+def test_a_run_s_columns_and_classes_are_those_of_what_it_predicts(
+    tiny_model, tmp_path, monkeypatch, blomix
+):
+    """`text` is a column's well-known name, LABEL_0 a class that has none."""
+    rows = [
+        f"{thing} {word},nothing,LABEL_{label}\n"
+        for thing in ("film", "book", "song", "play")
+        for label, word in enumerate(("good", "bad", "quite"))
+    ]
+    data, out = tmp_path / "data.csv", tmp_path / "out.csv"
+    data.write_text("title,text,label\n" + "".join(rows))
+    run = tmp_path / "run"
+    flags = ("--model", tiny_model, "--train", data, "--validation", data, "--text", "title")
+    code, _, err = blomix("finetune", *flags, "--method", "probe", "--run-dir", run)
+    assert code == 0, err
+    code, _, err = blomix("predict", run, "--data", data, "--output", out)
+    assert code == 0, err
+    with out.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["text"] for row in found] == [row.split(",")[0] for row in rows]
+    assert {row["prediction"] for row in found} <= {"LABEL_0", "LABEL_1", "LABEL_2"}
+    assert "p(LABEL_2)" in found[0]
+    code, scored, err = blomix("evaluate", run, "--data", data, "--json")
+    assert code == 0, err
+    assert result_of(scored)["score"] == json.loads((run / "result.json").read_text())["score"]
+    code, _, err = blomix("evaluate", run, "--data", data, "--text", "text", "--json")
+    assert code == 0, err
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    code, _, err = blomix("export", run, ".")
+    assert code == 2
+    assert "another directory than the one you are in" in err
 
 
 def test_alpha_is_reported_for_every_mixed_matrix(finished):

@@ -259,6 +259,10 @@ OTHERS = {
         (*pilot(at), "--out", taken(at) / "below"),
         "cannot write to",
     ),
+    "pilot over another": lambda at: (
+        (*pilot(at), "--out", at.file("pilot.json", "{}").parent),
+        "has the result of a trial",
+    ),
     "pilot for a score that is none": lambda at: (
         (*pilot(at), "--target", "nan"),
         "--target: expected a finite score",

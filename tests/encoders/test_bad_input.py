@@ -70,6 +70,17 @@ def test_a_name_that_is_no_hub_id():
     refused("not a name!", "hub id")
 
 
+def test_a_hub_that_cannot_be_reached_by_whatever_error(monkeypatch):
+    class ProxyError(Exception):
+        """As httpx has it: no OSError, nor one of the hub's own."""
+
+    def snapshot_download(*_, **__):
+        raise ProxyError("407 Proxy Authentication Required\nmore")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    refused("an-org/a-model", "the hub does not give it: 407 Proxy Authentication Required")
+
+
 def test_symlink_loop(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")

@@ -204,6 +204,18 @@ def test_finishes_are_averaged_and_the_first_is_the_only_one_of_a_run_without(jo
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), together, two)
 
 
+def test_shares_of_several_finishes_are_averaged_as_their_weights_are(job):
+    step = dataclasses.replace(Training().step(job), shares=lambda extra: {"w": extra})
+    training = Training(finishes=2).train(job, step, {"w": 0.0}, np.zeros(2))
+    next(training)
+    ends = [({"w": np.array(value)}, np.array([value, 1.0])) for value in (1.0, 3.0)]
+    with pytest.raises(StopIteration) as stopped:
+        training.send(ends)
+    fitted = stopped.value.value
+    assert fitted.params["w"] == 2.0
+    np.testing.assert_array_equal(fitted.shares["w"], [2.0, 1.0])
+
+
 def test_patience_scores_the_average_of_several_finishes(tiny_model, reviews):
     train = load(reviews["train"])
     encoder = Encoder.from_pretrained(tiny_model, num_labels=2, label_names=train.label_names)
