@@ -37,7 +37,8 @@ def evaluate(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, f
         row = int(np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))[0])
         raise ValueError(f"the logits of row {row} are not finite")
     if metric in REGRESSION:
-        scores = _regression(labels.astype(np.float64), logits.reshape(len(labels)))
+        targets, predictions = labels.astype(np.float64), logits.reshape(len(labels))
+        scores = {name: REGRESSIONS[name](targets, predictions) for name in REGRESSION}
     else:
         scores = _classification(labels, logits)
     return {"score": scores[metric], **scores}
@@ -104,14 +105,6 @@ def _matthews(labels: np.ndarray, predictions: np.ndarray) -> float:
     return float(matthews_corrcoef(labels, predictions))
 
 
-def _regression(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    return {
-        "pearson": correlation(labels, predictions),
-        "spearman": correlation(ranks(labels), ranks(predictions)),
-        "mse": float(np.mean((labels - predictions) ** 2)),
-    }
-
-
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks (n,) from 1, equal values at the mean of theirs (scipy.stats is slow to import)."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -123,3 +116,11 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
+
+
+# Each of `REGRESSION` alone: (targets (n,), predictions (n,)) -> value.
+REGRESSIONS = {
+    "pearson": correlation,
+    "spearman": lambda labels, values: correlation(ranks(labels), ranks(values)),
+    "mse": lambda labels, values: float(np.mean((labels - values) ** 2)),
+}
