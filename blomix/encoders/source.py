@@ -71,9 +71,7 @@ def _download(name: str, revision: str | None) -> Source:
         raise InputError(
             f"{name!r}: expected a directory or a hub id such as org/name, found neither"
         ) from error
-    except (
-        Exception
-    ) as error:  # its HTTP client's own errors come through, whatever they derive from
+    except Exception as error:  # those of its HTTP client too, which derive from nothing of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{name}: there is no such directory here, and the hub does not give it: {reason}"
