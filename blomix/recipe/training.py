@@ -210,8 +210,9 @@ class Training:
         def fitted(ends: list[tuple[PyTree, PyTree]]) -> Fitted:
             weigh = jax.jit(step.weights)
             found = [weigh(*end, job.encoder.params) for end in ends]
-            shares = [step.shares(extra) for _, extra in ends]
-            shares = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *shares)
+            each = [step.shares(extra) for _, extra in ends]
+            # Not by jax.tree.map, which would sort a mapping: the search logs them in this order.
+            shares = {path: np.mean([one[path] for one in each], axis=0) for path in each[0]}
             return Fitted(found[0] if len(found) == 1 else mean(found), shares)
 
         lanes = [partial(step.init, params, job.key(stream), extra) for stream in self.streams]
