@@ -164,6 +164,8 @@ def test_pairs_for_a_model_of_single_texts(blomix, run, tmp_path):
 def test_runs_of_one_name_have_a_folder_each(blomix, run, tmp_path):
     pytest.importorskip("tensorboardX")
     other = shutil.copytree(run, tmp_path / "elsewhere" / run.name)
+    result = json.loads((other / "result.json").read_text())
+    (other / "result.json").write_text(json.dumps(result | {"seed": result["seed"] + 1}))
     code, _, err = blomix(
         *("report", run, other, "--out", tmp_path / "out", "--tensorboard", tmp_path / "events")
     )
