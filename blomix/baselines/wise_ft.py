@@ -49,17 +49,18 @@ class WiseFt(Folded):
         positive(self, "coefficients")
 
     def fit(self, job: Job) -> Fit:
-        found = yield self.plain_search(job)
-        coefficient = self.choose(job, found)
+        starts = self.starts(job)
+        found = yield self.plain_search(job, starts)
+        coefficient = self.choose(job, list(zip(starts, found, strict=True)))
         start = start_params(job, self.head_init)
         fitted = yield from self.train(job, self.step(job), start)
         params = interpolate(start, fitted.params, coefficient)
         return replace(fitted, params=params, facts={"coefficient": coefficient})
 
-    def choose(self, job: Job, found: list) -> float:
-        """The coefficient with the best score on the outer splits."""
+    def choose(self, job: Job, ends: list[tuple[Any, Any]]) -> float:
+        """The coefficient with the best score on the outer splits; `ends`: each fold's start and
+        the weights it ended at."""
         outer = [rows for _, rows in self.splits(job)]
-        ends = list(zip(self.starts(job), found, strict=True))
         labels = job.arrays["labels"][np.concatenate(outer)]
 
         def score(coefficient: float) -> float:

@@ -8,7 +8,6 @@ import numpy as np
 from blomix.errors import InputError
 
 CLASSIFICATION = ("accuracy", "f1", "mcc", "ece")
-REGRESSION = ("pearson", "spearman", "mse")
 _ECE_BINS = 15
 
 
@@ -23,9 +22,9 @@ def evaluate(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, f
     Raises InputError for an unknown metric or no rows, ValueError for shapes that do not fit or
     logits that are not finite.
     """
-    if metric not in CLASSIFICATION + REGRESSION:
+    if metric not in (*CLASSIFICATION, *REGRESSION):
         raise InputError(
-            f"expected one of the metrics {', '.join(CLASSIFICATION + REGRESSION)}, "
+            f"expected one of the metrics {', '.join((*CLASSIFICATION, *REGRESSION))}, "
             f"found {metric!r}"
         )
     labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
@@ -38,7 +37,7 @@ def evaluate(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, f
         raise ValueError(f"the logits of row {row} are not finite")
     if metric in REGRESSION:
         targets, predictions = labels.astype(np.float64), logits.reshape(len(labels))
-        scores = {name: REGRESSIONS[name](targets, predictions) for name in REGRESSION}
+        scores = {name: of(targets, predictions) for name, of in REGRESSION.items()}
     else:
         scores = _classification(labels, logits)
     return {"score": scores[metric], **scores}
@@ -118,8 +117,8 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-# Each of `REGRESSION` alone: (targets (n,), predictions (n,)) -> value.
-REGRESSIONS = {
+# The metrics of a regression: (targets (n,), predictions (n,)) -> value.
+REGRESSION = {
     "pearson": correlation,
     "spearman": lambda labels, values: correlation(ranks(labels), ranks(values)),
     "mse": lambda labels, values: float(np.mean((labels - values) ** 2)),

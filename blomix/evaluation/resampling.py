@@ -84,7 +84,7 @@ def _predicted(metric: str, logits: np.ndarray) -> np.ndarray:
 
 def _score_of(metric: str, classes: int) -> Callable[[np.ndarray, np.ndarray], float]:
     if metric in metrics.REGRESSION:
-        return metrics.REGRESSIONS[metric]
+        return metrics.REGRESSION[metric]
     if metric not in _FROM_COUNTS:
         return lambda labels, values: metrics.evaluate(metric, labels, values)[metric]
     from_counts = _FROM_COUNTS[metric]

@@ -87,7 +87,7 @@ class Folded(Training):
             adamw(decayed(job), self.weight_decay, self.search_clip), self.inner_rate(steps)
         )
 
-    def plain_search(self, job: Job) -> Phase:
+    def plain_search(self, job: Job, starts: list[PyTree]) -> Phase:
         """Plain training on the inner splits; a lane's result is its weights."""
         splits = self.splits(job)
         steps = self.inner_steps(job, splits)
@@ -98,7 +98,7 @@ class Folded(Training):
             step,
             lanes=[
                 partial(step.init, start, job.key(f"search {lane}"))
-                for lane, start in enumerate(self.starts(job))
+                for lane, start in enumerate(starts)
             ],
             rows=lambda lane, t: self.inner_rows(job, lane, t, splits[lane][0]),
             steps=steps,

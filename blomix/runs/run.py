@@ -238,7 +238,7 @@ class Run:
         """What has been logged, by this session and those before it."""
         with files.storage(self.path, "read metrics.jsonl in"):
             self._metrics.sync()
-            return files.read_lines(self.path / "metrics.jsonl")
+            return files.read_lines(self.path / identity.METRICS)
 
     def wait(self) -> None:
         """Block till the save at work is on disk; raises InputError if it failed, anywhere."""

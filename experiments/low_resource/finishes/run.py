@@ -29,7 +29,7 @@ ONE = "1 finish"
 
 def finishes(soup: Soup, job: Job):
     """The weights after each finish."""
-    average = mean((yield soup.plain_search(job)))
+    average = mean((yield soup.plain_search(job, soup.starts(job))))
     weights = []
     for finish in range(FINISHES):
         other = replace(job, seed=job.seed + 1000 * finish)
