@@ -40,9 +40,15 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
     sections += ["## By task\n", tables.markdown(rows)]
     files.write_text(folder / "results.md", "\n".join(sections))
     files.write_text(folder / "results.csv", tables.csv_text(rows))
-    for draw in (figures.score_against_n, figures.spread, figures.gain_against_cost):
-        with rc_context({"svg.hashsalt": draw.__name__}):  # the same cells, the same bytes
-            draw(records).savefig(folder / f"{draw.__name__}.svg", metadata={"Date": None})
+    reference = next((name for name in study.against if name in methods), None)
+    drawn = {
+        "score_against_n": figures.score_against_n(records),
+        "spread": figures.spread(records),
+        "gain_against_cost": figures.gain_against_cost(records, reference),
+    }
+    for name, figure in drawn.items():
+        with rc_context({"svg.hashsalt": name}):  # the same cells, the same bytes
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     failed = sum("error" in record for record in records)
     counts = {"cells": len(records), "failed": failed, "stale": len(there) - len(records)}
     return counts | {"summary": str(folder / "results.md")}
