@@ -1,5 +1,7 @@
 """What a study found: tables and figures of its cells."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
 
     found = [(cell, read_record(results / cell.path)) for cell in study.cells()]
     there = [(cell, record) for cell, record in found if record is not None]
-    records = [costed(record) for cell, record in there if agrees(study, cell, record)]
+    sound = [(cell, record) for cell, record in there if agrees(study, cell, record)]
+    costs = {(cell.variant.name, cell.task, cell.n): r for cell, r in sound if "error" not in r}
+    records = [costed(record) for cell, record in sound if matches(cell, record, costs)]
     if not records:
         raise InputError(f"{results}: no results of this study; run it first")
     folder = results.parent
@@ -65,6 +69,16 @@ def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
     told = settings_of(study, cell, method)
     config = config_of(record, method)
     return is_of(cell, record) and config | told == config
+
+
+def matches(cell: Cell, record: dict[str, Any], costs: Mapping[tuple, dict[str, Any]]) -> bool:
+    """Whether a record has the cost of the variant that it is to match, as far as that has run."""
+    other = costs.get((cell.variant.match, cell.task, cell.n))
+    if other is None:
+        return True
+    method = record["config"]["method"]
+    wanted = other["steps" if cell.variant.match_by == "steps" else "gradient_evaluations"]
+    return math.isclose(method["epochs"], wanted / -(-cell.n // method["batch_size"]))
 
 
 def costed(record: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from blomix.evaluation.statistics import Result, paired, score_of, strata_of
 from blomix.evaluation.tables import overall_rows
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP*X<>"
@@ -23,17 +22,8 @@ _MARKERS = "osD^vP*X<>"
 
 def score_against_n(results: Sequence[Result]) -> Figure:
     """Interquartile mean over seeds with its 95 % interval, a panel a task, a line a method."""
-    from matplotlib.figure import Figure
-
-    tasks = sorted({result["task"] for result in results})
-    columns = min(3, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    figure = Figure(figsize=(1 + 3.5 * columns, 1.5 + 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    styles = _styles(results)
-    for task, axes in zip(tasks, panels, strict=False):
-        axes.set_title(_label(task))
-        axes.grid(alpha=0.3)
+    figure, panels, styles = _panels(results, "task", "training examples", "interquartile mean")
+    for task, axes in panels.items():
         found = overall_rows([result for result in results if result["task"] == task])
         for place, (method, style) in enumerate(styles.items()):
             own = [row for row in found if row["method"] == method]
@@ -47,13 +37,9 @@ def score_against_n(results: Sequence[Result]) -> Figure:
             axes.errorbar(n, centre, reach, capsize=3, **style)
         sizes = sorted({row["n"] for row in found})
         axes.set_xscale("log")
+        axes.set_xlim(sizes[0] / 1.7, sizes[-1] * 1.7)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
-    for axes in panels[len(tasks) :]:
-        axes.set_axis_off()
-    figure.supxlabel("training examples")
-    figure.supylabel("interquartile mean score")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
@@ -62,12 +48,17 @@ def spread(results: Sequence[Result]) -> Figure:
 
     What is left is the scatter over seeds and methods, tasks being of different height.
     """
-    figure, axes = _axes("score less the mean of its task and n", "")
+    from matplotlib.figure import Figure
+
+    styles = _styles(results)
+    figure = Figure(figsize=(7, 1 + 0.3 * len(styles)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel("score less the mean of its task and n")
+    axes.grid(alpha=0.3)
     cells: dict[tuple, list[float]] = {}
     for result in results:
         cells.setdefault((result["task"], result["n"]), []).append(score_of(result))
     means = {cell: np.mean(scores) for cell, scores in cells.items()}
-    styles = _styles(results)
     points = [
         [score_of(r) - means[r["task"], r["n"]] for r in results if r["method"] == method]
         for method in styles
@@ -82,27 +73,30 @@ def spread(results: Sequence[Result]) -> Figure:
 
 
 def gain_against_cost(results: Sequence[Result], against: str | None = None) -> Figure:
-    """Gain over a method, or over the majority class, against gradient evaluations, a point a
-    method.
+    """Gain over a method, or over the majority class, against gradient evaluations, a panel a size,
+    a point a method.
 
-    The gain is the mean over (task, n) of the mean gain, as in the tables. A method that has not
-    run on all of them says on how many it has: its place among the others may be due to the tasks.
+    The gain is the mean over tasks of the mean gain, as in the tables. A method that has not run on
+    all tasks bears their number: its place among the others may be due to the tasks.
     """
     over = "the majority class" if against is None else _label(against)
-    figure, axes = _axes("gradient evaluations (mean)", f"gain over {over}")
-    everywhere = len(strata_of(results))
-    for method, style in _styles(results).items():
-        gains = _gains(results, method, against)
-        if not gains:
-            continue  # no run in common with `against`
-        if len(gains) < everywhere:
-            style = style | {"label": f"{style['label']} ({len(gains)} of {everywhere})"}
-        cost = np.mean([r["gradient_evaluations"] for r in results if r["method"] == method])
-        axes.plot(cost, np.mean([np.mean(own) for own in gains]), ls="", **style)
-    # Symmetric logarithm: a method without gradients (a probe) has its place at 0.
-    axes.set_xscale("symlog", linthresh=10)
-    axes.set_xlim(left=0)
-    axes.legend()
+    x, y = "gradient evaluations (mean)", f"gain over {over}"
+    compared = {result["n"] for result in results if against in (None, result["method"])}
+    results = [result for result in results if result["n"] in compared]
+    figure, panels, styles = _panels(results, "n", x, y)
+    for n, axes in panels.items():
+        here = [result for result in results if result["n"] == n]
+        for method, style in styles.items():
+            gains = _gains(here, method, against)
+            cost = [r["gradient_evaluations"] for r in here if r["method"] == method]
+            place = (np.mean(cost), np.mean([np.mean(own) for own in gains])) if gains else ([], [])
+            axes.plot(*place, ls="", **style)
+            if 0 < len(gains) < len(strata_of(here)):
+                axes.annotate(f" {len(gains)}", place, fontsize="small", va="center")
+        # Symmetric logarithm: a method without gradients (a probe) has its place at 0.
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xlim(left=0)
+        axes.margins(x=0.1)
     return figure
 
 
@@ -120,15 +114,37 @@ def _label(name: str) -> str:
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
-def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+def _panels(results: Sequence[Result], by: str, x: str, y: str):
+    """(figure, its axes by value of `by`, a style by method), with a legend of all methods."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    return figure, axes
+    values = sorted({result[by] for result in results})
+    styles = _styles(results)
+    columns = min(3, len(values))
+    rows = math.ceil(len(values) / columns)
+    longest = max(len(style["label"]) for style in styles.values())
+    lines = 45  # of a column of the legend
+    legend = math.ceil(len(styles) / lines)
+    size = (
+        0.5 + 3 * columns + legend * (0.7 + 0.09 * longest),
+        max(1 + 2.7 * rows, 0.5 + 0.22 * min(len(styles), lines)),
+    )
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(values) :]:
+        axes.set_axis_off()
+    for value, axes in zip(values, panels, strict=False):
+        axes.set_title(_label(str(value)) if by == "task" else f"n = {value}")
+        axes.grid(alpha=0.3)
+    figure.supxlabel(x)
+    figure.supylabel(y)
+    figure.legend(
+        handles=[Line2D([], [], ls="", **style) for style in styles.values()],
+        loc="outside right upper",
+        ncols=legend,
+    )
+    return figure, dict(zip(values, panels, strict=False)), styles
 
 
 def _styles(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
@@ -137,7 +153,7 @@ def _styles(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     return {
         method: {
             "color": f"C{place}",
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "marker": _MARKERS[(place + place // 10) % len(_MARKERS)],
             "label": _label(method),
         }
         for place, method in enumerate(methods)

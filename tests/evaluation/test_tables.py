@@ -95,20 +95,26 @@ def test_figure_shows_the_numbers(results):
     for task, axes in zip(("cola", "rte"), figures.score_against_n(results).axes, strict=False):
         assert axes.get_title() == task
         overall = tables.overall_rows([result for result in results if result["task"] == task])
-        drawn = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
+        drawn = {c.get_label(): c[0].get_ydata().tolist() for c in axes.containers}
         plain = [row["interquartile_mean"] for row in overall if row["method"] == "plain"]
         assert drawn["plain"] == plain
-    [axes] = figures.gain_against_cost(results).axes
-    costs = [line.get_xdata()[0] for line in axes.lines]
-    assert costs == [200.0, 0.0, 200.0]
+    for n, axes in zip((100, 300), figures.gain_against_cost(results).axes, strict=True):
+        assert axes.get_title() == f"n = {n}"
+        assert [cost for ((cost, _),) in points(axes)] == [n, 0, n]
 
 
 def test_gains_in_the_figure_are_those_of_the_table(runs):
-    results = runs([0.6, 0.7]) + runs([0.4, 0.4], n=300) + runs([0.65, 0.75], method="b")
-    results += runs([0.9], method="no partner", n=1000)
-    [axes] = figures.gain_against_cost(results, "a").axes
-    gains = {line.get_label(): line.get_ydata()[0] for line in axes.lines}
-    assert gains == {"a (2 of 3)": 0, "b (1 of 3)": pytest.approx(0.05)}
-    [above] = figures.gain_against_cost(results).axes
-    heights = [line.get_ydata()[0] for line in above.lines]
-    assert heights == pytest.approx([(0.15 - 0.1) / 2, 0.2, 0.4])  # majority: 0.5
+    results = runs([0.6, 0.7]) + runs([0.4, 0.4], task="u") + runs([0.65, 0.75], method="b")
+    results += runs([0.9], method="no partner", n=300)
+    [first] = figures.gain_against_cost(results, "a").axes
+    assert points(first) == [[[100, 0]], [[100, pytest.approx(0.05)]]]
+    assert [text.get_text() for text in first.texts] == [" 1"]  # of two tasks
+    first, second = figures.gain_against_cost(results).axes
+    heights = [place[0][1] for place in points(first)[:2]]
+    assert heights == pytest.approx([(0.15 - 0.1) / 2, 0.2])  # over the majority's 0.5
+    assert points(second) == [[], [], [[100, pytest.approx(0.4)]]]
+
+
+def points(axes):
+    """What is drawn, a list of [x, y] a method."""
+    return [line.get_xydata().tolist() for line in axes.lines]
