@@ -77,6 +77,7 @@ def test_the_same_rows_from_every_format(write, tmp_path):
         (["pos ", " pos", "neg"], ("neg", "pos"), [1, 1, 0]),
         (["0.5", "2", "-1e1"], None, [0.5, 2.0, -10.0]),
         (["1_0", "2.5x", "2"], ("2", "1_0", "2.5x"), [1, 2, 0]),
+        (["②", "①", "x²"], ("x²", "①", "②"), [2, 1, 0]),  # digits to Python, and no numbers
     ],
 )
 def test_labels_decide_by_the_rule(write, cells, names, labels):

@@ -103,6 +103,10 @@ def test_pooler_that_is_absent_is_new(directory, usual, caplog):
         one.params["layers"]["0"]["query"]["kernel"],
         usual.params["layers"]["0"]["query"]["kernel"],
     )
+    # There is nothing pretrained in it to mix with, to hold on to or to freeze.
+    pooler = ("pooler", "kernel")
+    assert (usual.is_mixed(pooler), usual.is_head(pooler)) == (True, False)
+    assert (one.is_mixed(pooler), one.is_head(pooler)) == (False, True)
 
 
 def test_larger_tokenizer_gets_new_rows(directory, usual, tmp_path, caplog):
