@@ -204,3 +204,8 @@ def test_shared_tasks_load_without_flags():
 def test_sixteen_sentences_of_cola_are_in_both_splits():
     train, validation = load(SHARED / "cola"), load(SHARED / "cola", split="validation")
     assert leakage(train, validation)["texts"] == 16
+
+
+def test_an_empty_row_of_one_column_keeps_its_place(write):
+    found = load(write("a.csv", "\ntext\none\n\n\ntwo\n\n"), text="text", labelled=False)
+    assert found.texts == ("one", "", "", "two")
