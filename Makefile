@@ -30,5 +30,6 @@ $(CACHE)/prepared: $(VENV)/installed experiments/quickstart/wheels.txt experimen
 	$(BIN)/python experiments/quickstart/prepare.py $(CACHE)
 	touch $@
 
+# What make has made; runs/ holds trained models and stays.
 clean:
-	rm -rf $(VENV) $(CACHE) runs build dist
+	rm -rf $(VENV) $(CACHE) build dist

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from blomix._trees import joined
 from blomix.baselines.partial import Partial
+from blomix.errors import InputError
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 
@@ -30,4 +31,10 @@ class BitFit(Partial):
         def where(path, leaf):
             return encoder.is_head(path, leaf) or joined(path).endswith("/bias")
 
-        return Leaves.of(encoder.params, where)
+        leaves = Leaves.of(encoder.params, where)
+        if all(encoder.is_head(path.split("/")) for path in leaves.paths):
+            raise InputError(
+                "bitfit: expected an encoder with biases, found one that has none "
+                f"({encoder.config.get('model_type')}); lora would do"
+            )
+        return leaves

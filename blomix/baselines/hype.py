@@ -43,10 +43,9 @@ class Hype(Training):
         return replace(super().step(job), objective=objective)
 
 
-def layer_noise(model, batch, key: jax.Array, scale: float, noise: str) -> jax.Array:
-    """Noise (layers, batch, tokens, hidden), one draw for each layer's input."""
-    shape = (len(model.architecture.layer_of_step), *batch["input_ids"].shape)
-    shape += (model.architecture.hidden_size,)
+def layer_noise(model, batch, key: jax.Array, scale: float, noise: str, layers: int) -> jax.Array:
+    """Noise (layers, batch, tokens, hidden), a draw for the input of each of the first `layers`."""
+    shape = (layers, *batch["input_ids"].shape, model.architecture.hidden_size)
     if noise == "normal":
         return scale * jax.random.normal(key, shape)
     return jax.random.uniform(key, shape, minval=-scale, maxval=scale)
@@ -55,7 +54,8 @@ def layer_noise(model, batch, key: jax.Array, scale: float, noise: str) -> jax.A
 @lru_cache(maxsize=64)
 def perturbed(model, regression: bool, scale: float, noise: str):
     def objective(params, extra, pretrained, batch, key):
-        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise)
+        layers = len(model.architecture.layer_of_step)
+        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise, layers)
         logits = model.logits(params, batch, key, noise=z)
         return task_loss(logits, batch["labels"], regression)
 

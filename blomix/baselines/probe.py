@@ -18,7 +18,8 @@ class Probe(Training):
 
     Of two classes V is the difference of their columns. Features h are standardised. Nothing is
     trained by gradient steps: of the shared settings none applies, and the seed decides the
-    training examples alone.
+    training examples alone, and a pooler's weights where the encoder's own pooling has one that is
+    no part of its pretraining.
 
     Cost: no gradient evaluation; one forward pass over the examples.
 

@@ -53,8 +53,9 @@ class R3f(Training):
 @lru_cache(maxsize=64)
 def smooth(model, regression: bool, strength: float, scale: float, noise: str):
     def objective(params, extra, pretrained, batch, key):
-        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise)
-        first_alone = jnp.zeros_like(z).at[0].set(z[0])
+        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise, layers=1)
+        others = len(model.architecture.layer_of_step) - 1
+        first_alone = jnp.pad(z, ((0, others), (0, 0), (0, 0), (0, 0)))
         clean = model.logits(params, batch, key)
         noisy = model.logits(params, batch, key, noise=first_alone)
         loss = task_loss(clean, batch["labels"], regression)

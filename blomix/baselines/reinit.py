@@ -1,6 +1,6 @@
 """Re-initialised top layers, and learning rates that fall with depth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -46,13 +46,14 @@ class Reinit(Training):
         within(self, 0, 1, "decay")
 
     def fit(self, job: Job) -> Fit:
-        start = start_params(job, self.head_init)
+        encoder = job.encoder
         if self.layers:
-            top = above(job.encoder, number_of_layers(job.encoder) - self.layers)
-            new = job.encoder.model.init(job.key("reinit"))
-            fresh = top.pick(new)
-            kept = {name: leaf for name, leaf in fresh.items() if not name.startswith("head/")}
-            start = put(kept, start)
+            top = above(encoder, number_of_layers(encoder) - self.layers)
+            fresh = top.pick(encoder.model.init(job.key("reinit")))
+            fresh = {name: leaf for name, leaf in fresh.items() if not name.startswith("head/")}
+            encoder = replace(encoder, params=put(fresh, encoder.params))
+        # A probe's head is fitted to the features of the layers as they are drawn.
+        start = start_params(replace(job, encoder=encoder), self.head_init)
         return (yield from self.train(job, self.step(job), start))
 
     def direction(self, job: Job) -> optax.GradientTransformation:

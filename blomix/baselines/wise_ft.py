@@ -22,9 +22,10 @@ class WiseFt(Folded):
 
     Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022 (arXiv:2109.01903),
     equation 1. The coefficient c is the one of `coefficients` values, evenly over [0, 1], with the
-    best score on held-out examples: one model is trained on each fold's inner split, for as many
-    epochs as the final one, and scored on its outer split, whose predictions are put together; ties
-    go to the larger c. The start needs a head that is worth keeping, which is the linear probe's;
+    best score on held-out examples: one model is trained on each fold's inner split, by the
+    `search_` settings (not by those of the final one: an `epochs` that is changed wants its
+    `search_epochs`), and scored on its outer split, whose predictions are put together; ties go to
+    the larger c. The start needs a head that is worth keeping, which is the linear probe's;
     a fold's is fitted on its inner split.
 
     Cost: `folds` inner trainings and the finetuning, 1 gradient evaluation a step; the forward
@@ -69,7 +70,7 @@ class WiseFt(Folded):
                 predict_logits(job.encoder, params, job.take(rows))
                 for params, rows in zip(models, outer, strict=True)
             ]
-            return metrics.evaluate(job.train.metric, labels, np.concatenate(logits))["score"]
+            return metrics.height(job.train.metric, labels, np.concatenate(logits))
 
         return max(np.linspace(1, 0, self.coefficients).tolist(), key=score)
 

@@ -1,5 +1,7 @@
 """What a study found: tables and figures of its cells."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
 
     found = [(cell, read_record(results / cell.path)) for cell in study.cells()]
     there = [(cell, record) for cell, record in found if record is not None]
-    records = [costed(record) for cell, record in there if agrees(study, cell, record)]
+    sound = [(cell, record) for cell, record in there if agrees(study, cell, record)]
+    costs = {(cell.variant.name, cell.task, cell.n): r for cell, r in sound if "error" not in r}
+    records = [costed(record) for cell, record in sound if matches(cell, record, costs)]
     if not records:
         raise InputError(f"{results}: no results of this study; run it first")
     folder = results.parent
@@ -40,9 +44,15 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
     sections += ["## By task\n", tables.markdown(rows)]
     files.write_text(folder / "results.md", "\n".join(sections))
     files.write_text(folder / "results.csv", tables.csv_text(rows))
-    for draw in (figures.score_against_n, figures.spread, figures.gain_against_cost):
-        with rc_context({"svg.hashsalt": draw.__name__}):  # the same cells, the same bytes
-            draw(records).savefig(folder / f"{draw.__name__}.svg", metadata={"Date": None})
+    reference = next((name for name in study.against if name in methods), None)
+    drawn = {
+        "score_against_n": figures.score_against_n(records),
+        "spread": figures.spread(records),
+        "gain_against_cost": figures.gain_against_cost(records, reference),
+    }
+    for name, figure in drawn.items():
+        with rc_context({"svg.hashsalt": name}):  # the same cells, the same bytes
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     failed = sum("error" in record for record in records)
     counts = {"cells": len(records), "failed": failed, "stale": len(there) - len(records)}
     return counts | {"summary": str(folder / "results.md")}
@@ -59,6 +69,16 @@ def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
     told = settings_of(study, cell, method)
     config = config_of(record, method)
     return is_of(cell, record) and config | told == config
+
+
+def matches(cell: Cell, record: dict[str, Any], costs: Mapping[tuple, dict[str, Any]]) -> bool:
+    """Whether a record has the cost of the variant that it is to match, as far as that has run."""
+    other = costs.get((cell.variant.match, cell.task, cell.n))
+    if other is None:
+        return True
+    method = record["config"]["method"]
+    wanted = other["steps" if cell.variant.match_by == "steps" else "gradient_evaluations"]
+    return math.isclose(method["epochs"], wanted / -(-cell.n // method["batch_size"]))
 
 
 def costed(record: dict[str, Any]) -> dict[str, Any]:

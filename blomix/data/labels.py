@@ -155,5 +155,5 @@ def _natural(name: str) -> tuple:
     """-1 < 0 < 2 < 10 < a2 < a10: numbers by value, and digits within a word by value too."""
     number = _number(name)
     parts = re.split(r"([0-9]+)", name)
-    words = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p)
+    words = tuple((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p)
     return (number is None, number or 0.0, words, name)

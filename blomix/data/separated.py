@@ -54,8 +54,12 @@ def _read(path: Path, separator: str) -> Table:
 
 
 def _records(text: str, separator: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """(line where the record starts, its cells), blank lines left out."""
+    """(line where the record starts, its cells), blank lines left out.
+
+    In a file of one column a blank line between others is a row with an empty cell.
+    """
     reader = csv.reader(_lines(text, separator, where), delimiter=separator, strict=True)
+    columns, blank = 0, []
     while True:
         start = reader.line_num + 1
         try:
@@ -68,8 +72,13 @@ def _records(text: str, separator: str, where: str) -> Iterator[tuple[int, list[
                 f"{where}, line {start}: {reason(error)}; a cell that begins with a quote must end "
                 f'with one, and a quote within it be doubled ("")'
             ) from error
-        if cells:
-            yield start, cells
+        if not cells:
+            blank.append(start)
+            continue
+        if columns == 1:
+            yield from ((line, [""]) for line in blank)
+        blank, columns = [], columns or len(cells)
+        yield start, cells
 
 
 def _lines(text: str, separator: str, where: str) -> Iterator[str]:

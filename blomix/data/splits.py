@@ -24,7 +24,7 @@ def subsample(examples: Examples, n: int, seed: int) -> Examples:
     rng = np.random.default_rng([_SUBSAMPLE, seed])
     strata = _strata(examples)
     sizes = np.bincount(strata)
-    return examples.select(_draw(strata, _allocate(sizes, n, sizes), rng))
+    return examples.select(_draw(strata, _allocate(sizes, n, sizes, rng), rng))
 
 
 def holdout(examples: Examples, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +78,7 @@ def _holdout(examples: Examples, fraction: float, rng) -> tuple[np.ndarray, np.n
             f"{examples.name}: {len(examples)} rows are too few to hold {wanted} out and keep "
             f"every class in training; give more rows"
         )
-    held = _draw(strata, _allocate(sizes, wanted, spare), rng)
+    held = _draw(strata, _allocate(sizes, wanted, spare, rng), rng)
     return np.setdiff1d(np.arange(len(examples)), held), held
 
 
@@ -95,11 +95,13 @@ def _strata(examples: Examples) -> np.ndarray:
     return strata
 
 
-def _allocate(sizes: np.ndarray, n: int, most: np.ndarray) -> np.ndarray:
+def _allocate(sizes: np.ndarray, n: int, most: np.ndarray, rng) -> np.ndarray:
     """How many of n go to each stratum: its share by largest remainders, within 1..most.
 
-    The lower bound of one holds where n has room for it.
+    The lower bound of one holds where n has room for it. Of equal remainders the seed chooses: by
+    their order, small classes at the end of the alphabet would never be drawn.
     """
+    order = rng.spawn(1)[0].permutation(len(sizes))  # a stream of its own
     least = np.minimum(most, 1) if n >= np.count_nonzero(most) else np.zeros_like(most)
     share = n * sizes / sizes.sum()
     taken = np.clip(np.floor(share).astype(np.int64), least, most)
@@ -108,9 +110,9 @@ def _allocate(sizes: np.ndarray, n: int, most: np.ndarray) -> np.ndarray:
         gap = np.where(taken < most, share - taken, -np.inf)
         over = np.where(taken > least, taken - share, -np.inf)
         if missing > 0:
-            taken[np.argmax(gap)] += 1
+            taken[order[np.argmax(gap[order])]] += 1
         else:
-            taken[np.argmax(over)] -= 1
+            taken[order[np.argmax(over[order])]] -= 1
     return taken
 
 

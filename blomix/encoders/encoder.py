@@ -34,7 +34,8 @@ class Encoder:
     `params` is a nested dict of arrays, the same names in every family: `embeddings`, `layers`
     (`"0"`, `"1"`, ...; or one stacked layer), `pooler` where the pooling has one, and `head`.
     Kernels are (in, out). `config` is the checkpoint's config.json, `architecture` the same in
-    uniform names. `kept` are tensors that this model does not use and its export owes to torch.
+    uniform names. `kept` are tensors that this model does not use and its export owes to torch,
+    `new` the parts that its checkpoint lacked, which were drawn from a seed.
     """
 
     params: Params
@@ -44,6 +45,7 @@ class Encoder:
     labels: Labels
     source: Source | None = None
     kept: dict[str, np.ndarray] = field(default_factory=dict)
+    new: frozenset[str] = frozenset()
 
     @classmethod
     def from_pretrained(
@@ -93,7 +95,7 @@ class Encoder:
         labels = Labels.choose(num_labels, label_names, regression, config, own)
         options = Options(dtype, remat, attention, scan_layers, train_embeddings)
         model = _model(config, str(where), family, options, pooling, labels.number, dropout)
-        params = load(model, family, checkpoint, dense, seed)
+        params, new = load(model, family, checkpoint, dense, seed)
         if label_names is not None and labels.number == own:
             params = _in_order(params, stored_names(config, labels.number), labels.names)
         size = tokenizer_size(source.directory)
@@ -102,7 +104,7 @@ class Encoder:
             model = replace(model, architecture=replace(model.architecture, vocab_size=size))
             config = {**config, "vocab_size": size}
         kept = _unused_pooler(model, family, checkpoint)
-        return cls(params, config, model, family, labels, source, kept)
+        return cls(params, config, model, family, labels, source, kept, new)
 
     @classmethod
     def from_config(
@@ -267,9 +269,11 @@ class Encoder:
         return names.is_decayed(path) and (self.model.options.train_embeddings or not table)
 
     def is_head(self, path: Sequence[Any], leaf: Any = None) -> bool:
-        """The last layer, and a pooler that is no part of pretraining (RoBERTa's, for one)."""
+        """The last layer, and a pooler that is no part of pretraining (RoBERTa's, or that of a
+        BERT whose checkpoint has none)."""
         part = names.steps(path)[0]
-        return part == "head" or ("pooler" in part and not self.family.pretrained_pooler)
+        pretrained = self.family.pretrained_pooler and part not in self.new
+        return part == "head" or ("pooler" in part and not pretrained)
 
     def layer_of(self, path: Sequence[Any]) -> int | None:
         """The number of the layer, a decoder's after the encoder's; None outside and if stacked."""

@@ -1,12 +1,15 @@
 """Writing a directory that torch loads: transformers' layout, or sentence-transformers'."""
 
 import json
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from blomix.encoders import sentence
@@ -89,7 +92,17 @@ def minimal_card(encoder: "Encoder") -> str:
 
 
 def _save_tensors(arrays: dict[str, np.ndarray], path: Path) -> None:
-    save_file(arrays, path, metadata={"format": "pt"})
+    try:
+        save_file(arrays, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, for one, is none of safetensors' own errors
+        if (found := re.search(r"os error (\d+)", str(error))) is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
+    # It leaves a file that its owner alone can read, and a server could not load.
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _config(encoder: "Encoder", architecture: str) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def load(
     checkpoint: Checkpoint,
     dense: Checkpoint | None,
     seed: int,
-) -> dict[str, Any]:
-    """The parameters of `model`; parts that the checkpoint lacks are drawn from the seed.
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """The parameters of `model`, and its parts that the checkpoint lacks: drawn from the seed.
 
     `dense` holds the head of a model without its family's pooler.
 
@@ -62,7 +62,7 @@ def load(
     for entry, own, names in sorted(wanted, key=lambda item: -np.prod(item[0].shape)):
         leaf = entry.from_torch([own.read(name) for name in names], dtype)
         _put(params, entry.path, jnp.asarray(leaf))
-    return params
+    return params, frozenset(new)
 
 
 def stored_name(name: str, checkpoint: Checkpoint, family: Family) -> str | None:

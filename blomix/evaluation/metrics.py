@@ -8,6 +8,7 @@ import numpy as np
 from blomix.errors import InputError
 
 CLASSIFICATION = ("accuracy", "f1", "mcc", "ece")
+LOWER_IS_BETTER = ("mse", "ece")
 _ECE_BINS = 15
 
 
@@ -41,6 +42,12 @@ def evaluate(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, f
     else:
         scores = _classification(labels, logits)
     return {"score": scores[metric], **scores}
+
+
+def height(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
+    """The score as something to choose the greatest of: negated where lower is better."""
+    score = evaluate(metric, labels, logits)["score"]
+    return -score if metric in LOWER_IS_BETTER else score
 
 
 def majority(metric: str, train_labels: np.ndarray, labels: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 Runs scored on the same examples see the same resamples, so that their differences are paired.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,17 +57,32 @@ def spread(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, Int
     }
 
 
-def mean_over_seeds(scores: np.ndarray, groups: Sequence[Sequence[int]], seed: int = 0):
-    """(draws, groups): each group's mean, its runs (seeds) drawn anew in every draw as well.
+def mean_over_seeds(scores: np.ndarray, groups: Sequence[Mapping[int, int]], seed: int = 0):
+    """(draws, groups): the mean of each group's runs, which are drawn anew in every draw as well.
 
-    Groups of equal size share their draws: run i of one is the partner of run i of the other.
+    What drawing g runs adds is multiplied by sqrt(g / (g - 1)) t / z, Student's quantile of g - 1
+    degrees of freedom over the normal's (see `blomix.evaluation.statistics`): two runs say little
+    of the seeds.
+
+    Args:
+      scores: (draws, runs) on resampled examples.
+      groups: of each method, the column of each seed's run. Methods of the same seeds share their
+        draws, so that their differences are paired by the seed.
     """
+    from scipy.stats import norm, t
+
     means = []
     for group in groups:
-        columns = scores[:, list(group)]
-        rng = np.random.default_rng([seed, len(group)])
-        chosen = rng.integers(len(group), size=(len(scores), len(group)))
-        means.append(np.take_along_axis(columns, chosen, axis=1).mean(1))
+        seeds = sorted(group)
+        columns = scores[:, [group[one] for one in seeds]]
+        count, mean = len(seeds), columns.mean(1)
+        if count > 1:
+            rng = np.random.default_rng([seed, *seeds])
+            chosen = rng.integers(count, size=(len(scores), count))
+            level = (1 + LEVEL) / 2
+            wider = np.sqrt(count / (count - 1)) * t.ppf(level, count - 1) / norm.ppf(level)
+            mean += wider * (np.take_along_axis(columns, chosen, axis=1).mean(1) - mean)
+        means.append(mean)
     return np.stack(means, axis=1)
 
 

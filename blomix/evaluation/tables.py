@@ -10,6 +10,7 @@ from blomix.evaluation.statistics import (
     Result,
     compare,
     interquartile_interval,
+    paired,
     strata_of,
     summarize,
 )
@@ -30,9 +31,9 @@ def method_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def overall_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """A row for each (n, method) over all its tasks: interquartile mean with its 95 % interval,
-    mean over tasks of the mean and of the sd over seeds, failed runs, mean share of the task weight
-    that alpha left ("–" where there is none), cost."""
+    """A row for each (n, method): means over its tasks of the interquartile mean, with its 95 %
+    interval, of the mean and of the sd over seeds; failed runs, mean share of the task weight that
+    alpha left ("–" where there is none), cost."""
     rows = []
     for n in sorted({result["n"] for result in results}):
         for method in _methods(results):
@@ -69,12 +70,8 @@ def comparison_rows(results: Sequence[Result], against: str) -> list[dict[str, A
     rows = []
     for n in sorted({result["n"] for result in results}):
         own = [result for result in results if result["n"] == n]
-        paired = {(r["task"], r["seed"]) for r in own if r["method"] == against}
         methods = [
-            method
-            for method in _methods(own)
-            if method != against
-            and any((r["task"], r["seed"]) in paired for r in own if r["method"] == method)
+            method for method in _methods(own) if method != against and paired(own, method, against)
         ]
         rows += [{"n": n} | asdict(found) for found in compare(own, methods, against)]
     return rows

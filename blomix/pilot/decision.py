@@ -17,6 +17,7 @@ NAMES = {
     "plain": "plain finetuning",
     "blomix": "blomix",
 }
+_FEW = 5  # splits that leave an interval much wider than the scatter
 WORTHWHILE = 0.01  # a gain below this is not worth a more complex model
 
 
@@ -181,9 +182,12 @@ def _unjudged(method: str, found: Gain | None) -> str:
 def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
     """Labels until the best method's gain would stand clear of its own scatter.
 
-    The reach of an interval falls as 1 / sqrt(n): n (reach / gain)^2, with the gain drawn from its
-    own uncertainty. A lower bound in spirit, for more labels also raise the gain.
+    Its standard error falls as 1 / sqrt(n): n (z error / gain)^2 with the normal's z, for Student's
+    would ask for labels where a few more splits are what is missing. The gain is drawn from its own
+    uncertainty, and taken to stay as it is, though more labels also raise it.
     """
+    from scipy.stats import norm, t
+
     top = max(over.values(), key=lambda found: (found.splits > 1, found.gain.value))
     reach = top.gain.high - top.gain.value
     interval = f"95% interval {top.gain.low:+.3f} to {top.gain.high:+.3f}"
@@ -200,13 +204,21 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
         )
     headline = "Collect more labels, or give the trial a larger budget"
     if math.isfinite(reach):
-        draws = np.random.default_rng(0).normal(top.gain.value, reach / 2, 2000)
+        level = (1 + LEVEL) / 2
+        error = reach / float(t.ppf(level, top.splits - 1))
+        draws = np.random.default_rng(0).normal(top.gain.value, error, 2000)
         needed = np.full_like(draws, np.inf)
-        needed[draws > 0] = full * (reach / draws[draws > 0]) ** 2
+        needed[draws > 0] = full * (norm.ppf(level) * error / draws[draws > 0]) ** 2
         low, value, high = np.quantile(needed, [0.025, 0.5, 0.975], method="inverted_cdf")
         low = low if math.isfinite(low) else 0.0
         labels = Interval(*(max(2.0 * full, float(x)) for x in (value, low, high)))
         headline = f"Collect more labels: {_count(labels)}"
+        if top.splits < _FEW:
+            headline += "; or give the trial a larger budget"
+            reasons.append(
+                f"The budget held {top.splits} splits, which make its interval "
+                f"{t.ppf(level, top.splits - 1) / norm.ppf(level):.1f} times as wide as many would."
+            )
     else:
         reasons.append("The budget held one split, which shows nothing.")
         labels = Interval(2.0 * full, 2.0 * full, math.inf)

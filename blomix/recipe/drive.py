@@ -110,14 +110,16 @@ def _run_lane(
 ):
     """One lane to its result; `stacked` are the lanes that it is made of, if it is."""
     name, together = f"{phase.name}/{lane}", stacked is not None
-    # The first step donates its state; a lane's own leaves may be the shared weights themselves.
-    state = phase.lanes[0]() if together else copied(phase.lanes[lane]())
-    state = place.put("state", state, together)
-    kept = placed(place, "state", jax.eval_shape(phase.result, state), together)
-    start, restored = recorder.restore(name, state, kept) or (0, None)
+    first = phase.lanes[0 if together else lane]
+    like = jax.eval_shape(first)  # no first state beside a restored one: there may be room for one
+    kept = placed(place, "state", jax.eval_shape(phase.result, like), together)
+    like = placed(place, "state", like, together)
+    start, state = recorder.restore(name, like, kept) or (0, None)
     if recorder.finished(name):
-        return place.get(restored)
-    state = state if restored is None else restored
+        return place.get(state)
+    if state is None:
+        # The first step donates it, and a lane's own leaves may be the shared weights themselves.
+        state = place.put("state", first() if together else copied(first()), together)
     with progress.compiling(name):
         program = build(phase, place, together)
     check_fits(program, phase.name)

@@ -149,7 +149,7 @@ def dry_run(
         "mixed_parameters": sum(leaf.size for leaf in artifacts.mixable(model).values()),
         "tokens": job.arrays["input_ids"].shape[1],
         "first_phase": None if phase is None else phase.name,
-        "steps": steps,
+        "first_phase_steps": steps,
         "memory_bytes": memory,
     }
 

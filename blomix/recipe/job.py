@@ -59,7 +59,9 @@ class Job:
     @cached_property
     def features(self) -> np.ndarray:
         """The input (n, hidden) of the pretrained encoder's last layer, for the training rows."""
-        return predict_logits(self.encoder, self.encoder.params, self.arrays, method="pooled")
+        features = predict_logits(self.encoder, self.encoder.params, self.arrays, method="pooled")
+        # In bfloat16 a sum over a thousand rows would stall.
+        return features.astype(np.promote_types(features.dtype, np.float32))
 
     def steps(self, epochs: float, batch_size: int, rows: int | None = None) -> int:
         """Steps in `epochs` passes over `rows` examples (all by default), at least one."""
@@ -88,11 +90,11 @@ class Job:
         return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(stream.encode()))
 
     def score(self, params: PyTree) -> float:
-        """The task's metric on the held examples."""
+        """The task's metric on the held examples, negated where lower is better."""
         if self.held is None or self.held_arrays is None:
             raise ValueError("this job holds no examples out")
         logits = predict_logits(self.encoder, params, self.held_arrays)
-        return metrics.evaluate(self.train.metric, self.held.targets, logits)["score"]
+        return metrics.height(self.train.metric, self.held.targets, logits)
 
 
 @lru_cache(maxsize=32)

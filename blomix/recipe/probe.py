@@ -23,10 +23,17 @@ def head_of(head_init: str, examples: Examples) -> str:
 def start_params(job: Job, head_init: str, rows: np.ndarray | None = None) -> PyTree:
     """The weights a method starts from: the pretrained ones, with the head `head_init` names.
 
-    A probe is fitted on all examples, or on some `rows` alone.
+    A probe is fitted on all examples, or on some `rows` alone. So is the scale of a new head for
+    values, which gives their mean with their standard deviation times the random part: without it,
+    values around 50 would be beyond what a hundred steps can reach.
     """
     if head_of(head_init, job.train) == "random":
-        return job.encoder.params
+        if not job.encoder.regression or "head" not in job.encoder.new:
+            return job.encoder.params
+        values = job.train.targets if rows is None else job.train.targets[rows]
+        kernel = job.encoder.params["head"]["kernel"]
+        scale, mean = values.std() or 1.0, np.array([values.mean()])
+        return job.encoder.with_head(job.encoder.params, kernel * scale, mean)
     weights, bias = fit_probe(job, rows)
     return job.encoder.with_head(job.encoder.params, weights, bias)
 

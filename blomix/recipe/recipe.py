@@ -184,7 +184,7 @@ class Recipe(Folded):
         """One lane a fold; a lane's result is its task weights and alpha."""
         splits = self.splits(job)
         inner_steps = self.inner_steps(job, splits)
-        inner_steps += -inner_steps % self.unroll
+        inner_steps = max(self.unroll, inner_steps - inner_steps % self.unroll)
         problem = self.problem(job, mixup, inner_steps)
 
         def rows(lane, t):
@@ -251,11 +251,13 @@ def shares_by_leaf(mixup: Mixup, alpha: PyTree) -> dict[str, jax.Array]:
 
 @lru_cache(maxsize=64)
 def pulled(mixup: Mixup, l1: float, l2: float) -> optax.GradientTransformation:
-    """Adam after adding the gradient of `l1 * mean|alpha| + l2 * mean alpha^2` of each leaf."""
+    """Adam after adding the gradient of `l1 * mean|alpha| + l2 * mean alpha^2` of each matrix."""
 
     def penalty(alpha):
         shares = jax.tree.leaves(mixup.alpha_of(alpha))
-        return sum(l1 * jnp.abs(share).mean() + l2 * (share**2).mean() for share in shares)
+        # A stacked leaf is as many matrices as it has layers.
+        terms = (l1 * jnp.abs(share) + l2 * share**2 for share in shares)
+        return sum(term.mean((-2, -1)).sum() for term in terms)
 
     pull = optax.stateless(
         lambda updates, alpha: jax.tree.map(jnp.add, updates, jax.grad(penalty)(alpha))

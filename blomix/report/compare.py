@@ -17,7 +17,7 @@ from blomix.report.page import write
 from blomix.report.reading import RunRecord
 from blomix.report.templates import environment
 from blomix.report.text import visible
-from blomix.report.verdict import LOWER_IS_BETTER, NAMES, same_examples
+from blomix.report.verdict import NAMES, same_examples
 
 _MOST = 8  # matrices that are named
 _UNSET = "not set"
@@ -113,7 +113,7 @@ def write_page(found: Comparison, runs: Sequence[RunRecord], out: str | Path) ->
 
 def _scores(runs: Sequence[RunRecord]) -> Iterator[RunScore]:
     first = runs[0]
-    sign = -1.0 if first.metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if first.metric in metrics.LOWER_IS_BETTER else 1.0
     draws = resampling.resampled_scores(first.metric, first.labels, [run.logits for run in runs])
     for i, run in enumerate(runs):
         gain = only_this = only_first = None

@@ -29,7 +29,6 @@ class RunRecord:
       summary: result.json.
       config_text: config.toml as it stands, which repeats the run.
       environment: versions, devices, commit.
-      digests: row digests by split.
       splits: rows, label balance, duplicates and leakage of every split and fold.
       matrices: a mapping a mixable matrix: path, layer, matrix, weights, change, perhaps share.
       searched: the matrices' paths in the order of a line of `history`.
@@ -42,7 +41,6 @@ class RunRecord:
     summary: dict[str, Any]
     config_text: str
     environment: dict[str, Any]
-    digests: dict[str, Any]
     splits: dict[str, Any]
     matrices: list[dict[str, Any]] = field(repr=False)
     searched: list[str] = field(repr=False)
@@ -77,7 +75,6 @@ class RunRecord:
             summary=summary,
             config_text=_read(path / "config.toml", _toml),
             environment=_read(path / "env.json", json.loads, shapes.ENVIRONMENT),
-            digests=_read(path / "digests.json", json.loads, dict),
             splits=splits,
             matrices=alpha["matrices"],
             searched=alpha["searched"],

@@ -12,7 +12,6 @@ from blomix.report.reading import RunRecord
 
 PLAIN = "plain"
 _LONGER = 1.25  # times the steps of plain finetuning
-LOWER_IS_BETTER = ("mse", "ece")
 NAMES = {
     "accuracy": "accuracy",
     "f1": "F1",
@@ -59,10 +58,11 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
     same_examples(runs)
     seeds_of_one_recipe(runs)
     metric, labels = subject.metric, subject.labels
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if metric in metrics.LOWER_IS_BETTER else 1.0
     groups = _by_method(runs)
     draws = resampling.resampled_scores(metric, labels, [run.logits for run in runs])
-    means = resampling.mean_over_seeds(draws, list(groups.values()))
+    seeds = [{runs[i].summary["seed"]: i for i in rows} for rows in groups.values()]
+    means = resampling.mean_over_seeds(draws, seeds)
     majority = subject.summary["majority_score"]
     majority_draws = _majority_draws(subject)
     values = {
@@ -91,19 +91,22 @@ def judge(runs: Sequence[RunRecord], subject: RunRecord) -> Verdict:
                 gradients=float(np.mean([s["gradient_evaluations"] for s in own])),
             )
         )
-    ours = next(score for score in scores if score.method == subject.method)
-    headline, reasons = words(ours, metric, majority, len(labels))
+    by_method = {score.method: score for score in scores}
+    ours = by_method[subject.method]
+    headline, reasons = words(ours, by_method.get(PLAIN), metric, majority, len(labels))
     if ours.over_plain is not None and ours.over_majority.above_zero:
         own, plain = ([runs[i] for i in groups[m]] for m in (subject.method, PLAIN))
         unequal = unequal_terms(own, plain)
         reasons += unequal
-        if unequal and ours.over_plain.above_zero:
+        if unequal and (ours.over_plain.above_zero or ours.over_plain.below_zero):
             headline += ", on unequal terms"
     return Verdict(metric, majority, len(labels), tuple(scores), ours, headline, tuple(reasons))
 
 
-def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str, list[str]]:
-    """A headline, and the sentences that bear it out."""
+def words(
+    ours: MethodScore, simple: MethodScore | None, metric: str, majority: float, n: int
+) -> tuple[str, list[str]]:
+    """A headline, and the sentences that bear it out; `simple` is plain finetuning, if it ran."""
     name = NAMES.get(metric, metric)
     score, gain = ours.score, ours.over_majority
     seeds = f", the mean of {len(ours.seeds)} seeds," if len(ours.seeds) > 1 else ""
@@ -120,7 +123,7 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
         )
         return headline, reasons
     plain = ours.over_plain
-    if plain is None:
+    if simple is None or plain is None:
         headline = "It learned the task"
         if ours.method != PLAIN:
             headline += "; whether plain finetuning would do as well is not known"
@@ -140,8 +143,11 @@ def words(ours: MethodScore, metric: str, majority: float, n: int) -> tuple[str,
         reasons.append("Plain finetuning is the better choice here.")
     else:
         headline = "No clear difference from plain finetuning"
-        reasons.append("Plain finetuning is cheaper, and nothing here speaks against it.")
-    if len(ours.seeds) == 1:
+        if ours.gradients > simple.gradients:
+            reasons.append("Plain finetuning is cheaper, and nothing here speaks against it.")
+        elif ours.gradients < simple.gradients:
+            reasons.append("This method is cheaper, and nothing here speaks against it.")
+    if min(len(ours.seeds), len(simple.seeds)) == 1:
         reasons.append(
             "This is one seed. The interval covers the choice of scored examples, not the scatter "
             "between seeds, which with few training examples is often the larger of the two."
@@ -156,15 +162,28 @@ def unequal_terms(own: Sequence[RunRecord], plain: Sequence[RunRecord]) -> list[
         found.append(
             "The plain runs were trained on other examples, which alone may make a difference."
         )
-    ours, theirs = (np.mean([run.summary["steps"] for run in runs]) for runs in (own, plain))
+    ours, theirs = (_mean(runs, "steps") for runs in (own, plain))
+    cost, simple = (_mean(runs, "gradient_evaluations") for runs in (own, plain))
+    took = f"This method took {ours:,.0f} steps, plain finetuning {theirs:,.0f}"
     if ours > _LONGER * theirs:
         epochs = plain[0].summary["recipe"]["epochs"] * ours / theirs
         found.append(
-            f"This method took {ours:,.0f} steps, plain finetuning {theirs:,.0f}: part of a "
-            "difference may come from longer training. A plain run with "
+            f"{took}: part of a difference may come from longer training. A plain run with "
             f"--epochs {epochs:.0f} would tell."
         )
+    elif theirs > _LONGER * ours:
+        found.append(f"{took}: part of a difference may come from shorter training.")
+    elif cost > _LONGER * simple:
+        epochs = plain[0].summary["recipe"]["epochs"] * cost / simple
+        found.append(
+            f"{took}, but {cost:,.0f} gradient evaluations against {simple:,.0f}. A plain run with "
+            f"--epochs {epochs:.0f} would tell what that many do."
+        )
     return found
+
+
+def _mean(runs: Sequence[RunRecord], name: str) -> float:
+    return float(np.mean([run.summary[name] for run in runs]))
 
 
 def same_examples(runs: Sequence[RunRecord]) -> None:

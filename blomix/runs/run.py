@@ -10,6 +10,7 @@ that of an uninterrupted run bit for bit, on the same versions and the same kind
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -246,14 +247,16 @@ class Run:
 
     def close(self) -> None:
         """Wait for the save at work, then let go of the directory and of the signals."""
-        try:
+        with ExitStack() as last:  # from the last to the first, whatever fails on the way
+            last.callback(self._lock.release)
+            last.callback(self._close_metrics)
+            last.callback(self._signals.close)
+            last.callback(self._store.close)
             self._store.wait()
-        finally:
-            self._store.close()
-            self._signals.close()
-            with files.storage(self.path, "write metrics.jsonl in"):
-                self._metrics.close()
-            self._lock.release()
+
+    def _close_metrics(self) -> None:
+        with files.storage(self.path, "write metrics.jsonl in"):
+            self._metrics.close()
 
     def _room_for(self, target: Checkpoint) -> tuple[Path, Position] | None:
         """A directory to write `target` in, and where metrics.jsonl ends, all of it on disk.

@@ -10,25 +10,28 @@ from blomix._trees import joined
 from blomix.baselines import METHODS
 from blomix.baselines.bitfit import BitFit
 from blomix.baselines.child_tuning import ChildTuning, greatest
+from blomix.baselines.divergence import symmetric_divergence
 from blomix.baselines.ema import Ema
-from blomix.baselines.hype import Hype
+from blomix.baselines.hype import Hype, layer_noise
 from blomix.baselines.joint import Joint
 from blomix.baselines.l2sp import L2sp
 from blomix.baselines.lora import Lora
 from blomix.baselines.lp_ft import LpFt
 from blomix.baselines.mixout import Mixout, mixed_out
 from blomix.baselines.probe import Probe
-from blomix.baselines.r3f import R3f
+from blomix.baselines.r3f import R3f, smooth
 from blomix.baselines.random_alpha import RandomAlpha
-from blomix.baselines.rdrop import RDrop
+from blomix.baselines.rdrop import RDrop, agreeing
 from blomix.baselines.reinit import Reinit
 from blomix.baselines.sam import AtWorst, Sam
 from blomix.baselines.soup import Soup
 from blomix.baselines.top_layers import TopLayers
 from blomix.baselines.wise_ft import WiseFt
+from blomix.errors import InputError
 from blomix.hypergradient import ESTIMATORS
 from blomix.recipe import Recipe, Training
 from blomix.recipe.leaves import Leaves
+from blomix.recipe.probe import fit_probe
 
 SHORT = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2}
 FOLDED = SHORT | {"folds": 2, "search_epochs": 2, "search_learning_rate": 1e-2}
@@ -219,6 +222,69 @@ def test_mixout_keeps_the_mean(make_job):
     drawn = np.stack(seen) - np.asarray(start)
     assert set(np.round(np.unique(drawn), 3)) == {0.0, 2.0}
     assert np.abs(drawn.mean(0) - 1).max() < 0.25
+
+
+def test_wise_ft_takes_the_best_coefficient_and_of_equals_the_larger(make_job, monkeypatch):
+    job = make_job()
+    method = WiseFt(**FOLDED)
+    ends = [(np.zeros(1), np.ones(1))] * 2
+    monkeypatch.setattr("blomix.baselines.wise_ft.predict_logits", lambda _, params, __: params)
+    for best, expected in (({0.3}, 0.3), ({0.3, 0.7}, 0.7), (set(), 1.0)):
+        monkeypatch.setattr(
+            "blomix.baselines.wise_ft.metrics.height",
+            lambda metric, labels, logits, best=best: round(float(logits[0]), 2) in best,
+        )
+        assert method.choose(job, ends) == pytest.approx(expected)
+
+
+def test_rdrop_adds_a_quarter_of_the_divergence_of_two_masks(make_job):
+    model, params, batch, key = one_batch(make_job(dropout=0.3))
+    two = [model.logits(params, batch, own) for own in jax.random.split(key)]
+    apart = symmetric_divergence(*two, False)
+    bare, full = (
+        agreeing(model, False, strength)(params, None, None, batch, key) for strength in (0.0, 2.0)
+    )
+    assert apart > 1e-4
+    np.testing.assert_allclose(full - bare, 2.0 / 4 * apart, rtol=1e-3)
+
+
+def test_r3f_adds_the_divergence_that_its_noise_makes(make_job):
+    model, params, batch, key = one_batch(make_job())
+    scale = 0.5
+    bare, full = (
+        smooth(model, False, strength, scale, "normal")(params, None, None, batch, key)
+        for strength in (0.0, 3.0)
+    )
+    layers = len(model.architecture.layer_of_step)
+    noise = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, "normal", layers)
+    noise = noise.at[1:].set(0)
+    clean, noisy = model.logits(params, batch, key), model.logits(params, batch, key, noise=noise)
+    apart = symmetric_divergence(clean, noisy, False)
+    assert apart > 1e-4
+    np.testing.assert_allclose(full - bare, 3.0 * apart, rtol=1e-3)
+
+
+def one_batch(job):
+    return job.encoder.model, job.encoder.params, job.take(np.arange(8)), jax.random.key(1)
+
+
+def test_bitfit_refuses_an_encoder_without_biases(make_job, monkeypatch):
+    job = make_job()
+    monkeypatch.setattr(
+        "blomix.baselines.bitfit.joined", lambda path: joined(path).replace("bias", "shift")
+    )
+    with pytest.raises(InputError, match="expected an encoder with biases"):
+        BitFit(**SHORT).trained(job)
+
+
+def test_reinit_fits_a_probe_to_the_layers_that_it_drew(make_job, run):
+    job = make_job()
+    frozen = SHORT | {"learning_rate": 1e-9, "head_init": "probe"}
+    found = run(Reinit(**frozen, layers=1), job).params
+    drawn = dataclasses.replace(job, encoder=dataclasses.replace(job.encoder, params=found))
+    weights, bias = fit_probe(drawn)
+    np.testing.assert_allclose(found["head"]["kernel"], weights, atol=1e-4)
+    np.testing.assert_allclose(found["head"]["bias"], bias, atol=1e-4)
 
 
 def test_rdrop_without_dropout_is_plain(make_job, run, plain, caplog):

@@ -120,6 +120,19 @@ def test_a_cell_says_which_head_auto_was(study, bench, data_root):
         assert bench(folder, "--summarize")["stale"] == 1
 
 
+def test_a_cell_that_matches_a_cost_of_before_is_not_counted(study, bench):
+    longer = 'match = "plain"\nmethod = "lp_ft"'
+    folder = study(plain='method = "plain"', longer=longer)
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    assert bench(folder, "--summarize")["stale"] == 0
+    study(plain='method = "plain"\n[settings]\nepochs = 2', longer=longer)
+    assert bench(folder, "--summarize")["stale"] == 2  # of plain; the cost of the new ones unknown
+    bench(folder, "--select", "plain/films/12", "--width", 2)
+    assert bench(folder, "--summarize") | {"summary": ""} == {
+        **{"cells": 2, "failed": 0, "stale": 2, "summary": ""}
+    }
+
+
 def test_cells_of_another_encoder_are_not_written_over(
     study, bench, blomix, tiny_model, data_root, tmp_path
 ):

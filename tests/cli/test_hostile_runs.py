@@ -13,7 +13,7 @@ from tests.fuzz import RUNS
 from tests.report.synthetic import write_run
 
 LABELS = ("negative", "positive")
-READ = ("result.json", "alpha.json", "splits.json", "env.json", "digests.json", "config.toml")
+READ = ("result.json", "alpha.json", "splits.json", "env.json", "config.toml")
 READ += ("validation.jsonl", "metrics.jsonl", "audit.jsonl")
 
 

@@ -77,6 +77,7 @@ def test_the_same_rows_from_every_format(write, tmp_path):
         (["pos ", " pos", "neg"], ("neg", "pos"), [1, 1, 0]),
         (["0.5", "2", "-1e1"], None, [0.5, 2.0, -10.0]),
         (["1_0", "2.5x", "2"], ("2", "1_0", "2.5x"), [1, 2, 0]),
+        (["②", "①", "x²"], ("x²", "①", "②"), [2, 1, 0]),  # digits to Python, and no numbers
     ],
 )
 def test_labels_decide_by_the_rule(write, cells, names, labels):
@@ -203,3 +204,8 @@ def test_shared_tasks_load_without_flags():
 def test_sixteen_sentences_of_cola_are_in_both_splits():
     train, validation = load(SHARED / "cola"), load(SHARED / "cola", split="validation")
     assert leakage(train, validation)["texts"] == 16
+
+
+def test_an_empty_row_of_one_column_keeps_its_place(write):
+    found = load(write("a.csv", "\ntext\none\n\n\ntwo\n\n"), text="text", labelled=False)
+    assert found.texts == ("one", "", "", "two")

@@ -39,6 +39,16 @@ def test_a_rare_class_is_kept():
     assert np.bincount(labels[kept]).tolist() == [79, 1]
 
 
+@pytest.mark.parametrize("rows", [3, 4])
+def test_no_class_is_left_out_by_every_seed(rows):
+    examples = classes(*[rows] * 60)
+    held = [examples.labels[holdout(examples, 0.2, seed)[1]] for seed in range(30)]
+    outer = [examples.labels[part] for _, part in folds(examples, 30, 0, scheme="independent")]
+    drawn = [subsample(examples, 45, seed).labels for seed in range(30)]
+    for labels in (held, outer, drawn):
+        assert len(np.unique(np.concatenate(labels))) == 60
+
+
 @given(
     counts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     k=st.integers(2, 7),

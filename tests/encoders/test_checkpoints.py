@@ -1,6 +1,7 @@
 """The shapes in which checkpoints come: names, dtypes, shards, absent parts, larger tokenizers."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from blomix.encoders import Encoder
+from blomix.errors import InputError
 from tests.golden.encoders import compare
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "encoders"
@@ -103,6 +106,10 @@ def test_pooler_that_is_absent_is_new(directory, usual, caplog):
         one.params["layers"]["0"]["query"]["kernel"],
         usual.params["layers"]["0"]["query"]["kernel"],
     )
+    # There is nothing pretrained in it to mix with, to hold on to or to freeze.
+    pooler = ("pooler", "kernel")
+    assert (usual.is_mixed(pooler), usual.is_head(pooler)) == (True, False)
+    assert (one.is_mixed(pooler), one.is_head(pooler)) == (False, True)
 
 
 def test_larger_tokenizer_gets_new_rows(directory, usual, tmp_path, caplog):
@@ -146,3 +153,23 @@ def test_tokenizer_files_are_kept_byte_for_byte(directory, tmp_path):
     Encoder.from_pretrained(directory).save_pretrained(tmp_path / "copy")
     copy = tmp_path / "copy" / "vocab.txt"
     assert copy.read_bytes() == (directory / "vocab.txt").read_bytes()
+
+
+def test_an_export_can_be_read_by_whom_the_umask_lets(usual, tmp_path):
+    before = os.umask(0o022)
+    try:
+        usual.save_pretrained(tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert set(modes.values()) == {0o644}
+
+
+def test_a_full_disk_is_an_error_of_the_system(usual, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("blomix.encoders.export.save_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        usual.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

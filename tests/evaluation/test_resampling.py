@@ -42,10 +42,30 @@ def test_runs_share_their_resamples_so_that_equal_runs_never_differ():
 
 def test_seeds_add_to_the_interval():
     draws = np.array([[0.5, 0.9]] * 1000)
-    one = resampling.mean_over_seeds(draws, [[0], [1]])
-    both = resampling.mean_over_seeds(draws, [[0, 1]])
+    one = resampling.mean_over_seeds(draws, [{0: 0}, {0: 1}])
+    both = resampling.mean_over_seeds(draws, [{0: 0, 1: 1}])
     assert np.ptp(one, axis=0).max() == 0
     assert both.std() > 0.1
+
+
+def test_methods_are_paired_by_the_seed_and_by_no_place():
+    draws = np.tile([0.5, 0.7, 0.9], (1000, 1))
+    first, shuffled = {3: 0, 4: 1, 5: 2}, {5: 2, 3: 0, 4: 1}
+    means = resampling.mean_over_seeds(draws, [first, shuffled, {0: 0, 1: 1, 2: 2}])
+    assert (means[:, 0] == means[:, 1]).all()
+    assert (means[:, 0] != means[:, 2]).any()
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_over_a_few_seeds_cover_the_mean_of_all(seeds):
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(400):
+        draws = np.tile(rng.normal(size=seeds), (1000, 1))  # many examples: seeds alone scatter
+        means = resampling.mean_over_seeds(draws, [dict(enumerate(range(seeds)))])
+        found = resampling.interval(0, means[:, 0])
+        hits.append(found.low <= 0 <= found.high)
+    assert 0.925 <= np.mean(hits) <= 0.985
 
 
 @pytest.mark.parametrize("metric", ["mcc", "spearman"])

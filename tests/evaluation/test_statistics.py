@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blomix.errors import InputError
+from blomix.evaluation import statistics
 from blomix.evaluation.statistics import (
     compare,
     failed,
@@ -70,11 +71,36 @@ def test_sign_flips_by_enumeration_over_unequal_strata():
     assert sign_flip_p([np.array([2.0])]) == sign_flip_p([np.zeros(5)]) == 1.0
 
 
-def test_bootstrap_of_two_values_is_exact(runs):
-    # Resamples of {0, 1} have mean 0, 1/2, 1 with probability 1/4, 1/2, 1/4.
-    scores = runs([0.0, 1.0])
-    centre, (low, high) = interquartile_interval(scores)
-    assert (centre, low, high) == (0.5, 0.0, 1.0)
+def test_bootstrap_of_two_values_by_hand(runs):
+    # Resamples of {0, 1} have mean 0, 1/2, 1 with probability 1/4, 1/2, 1/4: a reach of 1/2, but
+    # half the variance that is due, and the normal quantile in place of Student's.
+    centre, (low, high) = interquartile_interval(runs([0.0, 1.0]))
+    reach = 0.5 * math.sqrt(2) * 12.7062047 / 1.9599640
+    assert (centre, low, high) == pytest.approx((0.5, 0.5 - reach, 0.5 + reach))
+
+
+@pytest.mark.parametrize("tasks", [2, 6])
+def test_intervals_of_five_seeds_cover_the_true_gain(runs, monkeypatch, tasks):
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    rng = np.random.default_rng(1)
+    hits = []
+    for _ in range(400):
+        results = []
+        for task in range(tasks):  # tasks of other spread, seeds that a pair has in common
+            plain = rng.normal(0.5, 0.02, 5)
+            gains = rng.normal(0.01, 0.01 * (1 + task), 5)
+            results += runs(plain, task=str(task)) + runs(plain + gains, task=str(task), method="b")
+        [found] = compare(results, ["b"], "a")
+        hits.append(found.low <= 0.01 <= found.high)
+    assert 0.925 <= np.mean(hits) <= 0.98
+
+
+def test_the_interquartile_mean_leaves_no_task_out(runs):
+    # Trimmed over all six runs, only the middle task would be left.
+    scores = runs([0.1, 0.2, 0.3], task="low") + runs([0.5, 0.5, 0.5], task="middle")
+    higher = scores + runs([0.8, 0.9, 1.0], task="high")
+    assert interquartile_interval(scores)[0] == pytest.approx((0.2 + 0.5) / 2)
+    assert interquartile_interval(higher)[0] == pytest.approx((0.2 + 0.5 + 0.9) / 3)
 
 
 def test_bootstrap_is_stratified_by_task(runs):
@@ -107,7 +133,7 @@ def test_comparison_is_paired_and_weighs_tasks_equally(runs):
     [found] = compare(plain + ours, ["ours"], "plain")
     assert found.gain == pytest.approx((0.01 + 0.3) / 2)
     assert [found.low, found.high] == pytest.approx([found.gain, found.gain])
-    assert (found.pairs, found.unpaired) == (5, 1)
+    assert (found.pairs, found.unpaired, found.strata, found.above) == (5, 1, 2, 2)
     assert found.p == pytest.approx(2 / 2**5)
 
 
@@ -183,3 +209,14 @@ def test_a_comparison_tells_both_spreads(runs):
     results = runs(scores, method="plain") + runs([0.7 + x / 4 for x in scores], method="steady")
     (found,) = compare(results, ["steady"], "plain")
     assert (found.sd_ratio, found.sd_low, found.sd_high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_spreads_are_compared_where_both_methods_learned_something(runs):
+    scores = [0.5, 0.6, 0.8, 0.9]
+    plain = runs(scores, method="plain") + runs(scores, method="plain", task="hard")
+    ours = runs([0.7 + x / 4 for x in scores]) + runs([0.5, 0.5, 0.49, 0.48], task="hard")
+    (found,) = compare(plain + ours, ["a"], "plain")
+    assert (found.sd_ratio, found.sd_strata, found.strata) == (pytest.approx(0.25), 1, 2)
+    (nowhere,) = compare([r for r in plain + ours if r["task"] == "hard"], ["a"], "plain")
+    assert math.isnan(nowhere.sd_ratio)
+    assert nowhere.sd_strata == 0

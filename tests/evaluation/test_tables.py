@@ -92,10 +92,29 @@ def test_figures_draw_without_warnings(runs, results, draw, tmp_path):
 
 
 def test_figure_shows_the_numbers(results):
-    [axes] = figures.score_against_n(results).axes
-    overall = [row for row in tables.overall_rows(results) if row["method"] == "plain"]
-    drawn = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
-    assert drawn["plain"] == [row["interquartile_mean"] for row in overall]
-    [axes] = figures.gain_against_cost(results).axes
-    costs = [line.get_xdata()[0] for line in axes.lines]
-    assert costs == [200.0, 0.0, 200.0]
+    for task, axes in zip(("cola", "rte"), figures.score_against_n(results).axes, strict=False):
+        assert axes.get_title() == task
+        overall = tables.overall_rows([result for result in results if result["task"] == task])
+        drawn = {c.get_label(): c[0].get_ydata().tolist() for c in axes.containers}
+        plain = [row["interquartile_mean"] for row in overall if row["method"] == "plain"]
+        assert drawn["plain"] == plain
+    for n, axes in zip((100, 300), figures.gain_against_cost(results).axes, strict=True):
+        assert axes.get_title() == f"n = {n}"
+        assert [cost for ((cost, _),) in points(axes)] == [n, 0, n]
+
+
+def test_gains_in_the_figure_are_those_of_the_table(runs):
+    results = runs([0.6, 0.7]) + runs([0.4, 0.4], task="u") + runs([0.65, 0.75], method="b")
+    results += runs([0.9], method="no partner", n=300)
+    [first] = figures.gain_against_cost(results, "a").axes
+    assert points(first) == [[[100, 0]], [[100, pytest.approx(0.05)]]]
+    assert [text.get_text() for text in first.texts] == [" 1"]  # of two tasks
+    first, second = figures.gain_against_cost(results).axes
+    heights = [place[0][1] for place in points(first)[:2]]
+    assert heights == pytest.approx([(0.15 - 0.1) / 2, 0.2])  # over the majority's 0.5
+    assert points(second) == [[], [], [[100, pytest.approx(0.4)]]]
+
+
+def points(axes):
+    """What is drawn, a list of [x, y] a method."""
+    return [line.get_xydata().tolist() for line in axes.lines]

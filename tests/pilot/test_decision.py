@@ -55,15 +55,37 @@ def test_nothing_learned_means_more_labels_at_least_twice_as_many():
     law = {method: (0.5, 0.0) for method in LAW}
     found = decide(cells(law, noise=0.1))
     assert found.kind == COLLECT
-    assert found.labels.low >= 400
+    assert found.labels.low >= 400  # never fewer than twice what there is
+    assert found.labels.value > 1000
     assert any("chosen by chance" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("splits", [3, 20])
+def test_the_labels_to_collect_do_not_depend_on_the_budget(splits):
+    """A gain of 0.03 with an error of 0.033 at 75 labels: 75 (1.96 x 0.033 / 0.03)^2, whether three
+    splits or twenty say so."""
+    spread = 0.033 / math.sqrt(1 / splits + 25 / 75)
+    gains = 0.03 + spread * _standard(splits)
+    made = [Cell("probe", 75, i, 0.5 + gain, 0.5, 25, 1.0) for i, gain in enumerate(gains)]
+    found = decide(made)
+    assert found.kind == COLLECT
+    assert found.labels.value == pytest.approx(75 * (1.96 * 0.033 / 0.03) ** 2, rel=0.1)
+    assert ("larger budget" in found.headline) == (splits == 3)
+
+
+def _standard(count):
+    values = np.linspace(-1, 1, count)
+    return values / values.std(ddof=1)
 
 
 def test_scores_that_never_leave_the_majority_s_ask_for_more_labels_without_an_upper_bound():
     made = [Cell(m, 75, split, 0.48, 0.48, 25, 1.0) for m in LAW for split in range(3)]
     found = decide(made)
     assert found.kind == COLLECT
-    assert found.headline == "Collect more labels: at least 150 in all, and perhaps far more"
+    assert found.headline == (
+        "Collect more labels: at least 150 in all, and perhaps far more; "
+        "or give the trial a larger budget"
+    )
     assert any("Not even on average" in reason for reason in found.reasons)
 
 

@@ -92,4 +92,4 @@ def test_scored_labels_of_another_kind_are_refused(tiny_model, train):
 def test_a_method_without_a_phase_can_be_run_dry(tiny_model, train, scored):
     model = Encoder.from_pretrained(tiny_model, num_labels=2)
     found = dry_run(model, train, scored, PROBE, max_length=16)
-    assert (found["first_phase"], found["steps"]) == (None, 0)
+    assert (found["first_phase"], found["first_phase_steps"]) == (None, 0)

@@ -90,6 +90,19 @@ def test_every_mixed_matrix_has_the_share_that_the_search_ended_with(
     assert len(set(means)) > 1
 
 
+def pull_of(mixup, l1, l2, alpha):
+    """The gradient that `pulled` adds, of which Adam's first moment has a tenth."""
+    optimizer = pulled(mixup, l1, l2)
+    zero = jax.tree.map(jnp.zeros_like, alpha)
+    _, state = optimizer.update(zero, optimizer.init(alpha), alpha)
+    [adam] = [one for one in jax.tree.leaves(state, is_leaf=has_moments) if has_moments(one)]
+    return jax.tree.map(lambda moment: moment / 0.1, adam.mu)
+
+
+def has_moments(state):
+    return hasattr(state, "mu")
+
+
 def test_pull_moves_alpha_toward_the_pretrained_side():
     mixup = Mixup(granularity="full", init=0.8)
     alpha = mixup.init(jax.random.key(0), {"w": jnp.ones((2, 3))})
@@ -99,6 +112,47 @@ def test_pull_moves_alpha_toward_the_pretrained_side():
         direction, _ = optimizer.update(zero, optimizer.init(alpha), alpha)
         # A direction is descended along, so pulling toward 0 is a positive one.
         assert (direction["w"] > 0).all()
+
+
+def test_the_pull_of_a_stack_is_that_of_its_layers():
+    mixup = Mixup(granularity="full", init=0.8)
+    one = mixup.init(jax.random.key(0), {"w": jnp.ones((2, 3))})
+    stack = mixup.init(jax.random.key(0), {"w": jnp.ones((4, 2, 3))})
+    shares = jax.tree.map(lambda x: x[0] if x.ndim == 3 else x, stack)
+    assert jax.tree.map(jnp.shape, shares) == jax.tree.map(jnp.shape, one)
+    found = [pull_of(mixup, 0.5, 0.25, alpha)["w"] for alpha in (one, stack)]
+    np.testing.assert_allclose(found[1], np.stack([found[0]] * 4), rtol=1e-6)
+    np.testing.assert_allclose(found[0], (0.5 + 0.25 * 2 * 0.8) / 6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_new_head_for_values_starts_at_their_mean_and_scale(job, fold):
+    values = 50 + 20 * np.random.default_rng(0).normal(size=len(job))
+    encoder = Encoder.from_config(
+        job.encoder.config, num_labels=1, regression=True, pooling=job.encoder.pooling
+    )
+    new = dataclasses.replace(encoder, new=frozenset({"head"}))
+    train = dataclasses.replace(job.train, labels=values, label_names=None)
+    rows = np.arange(4) if fold else None
+    own = values[:4] if fold else values
+    for owner in (new, encoder):  # the second came with its head
+        valued = dataclasses.replace(job, encoder=owner, train=train)
+        head = start_params(valued, "random", rows)["head"]
+        scale, mean = (
+            (own.std(), own.mean()) if owner is new else (1, encoder.params["head"]["bias"])
+        )
+        np.testing.assert_allclose(head["bias"], mean, rtol=1e-6)
+        np.testing.assert_allclose(
+            head["kernel"], encoder.params["head"]["kernel"] * scale, rtol=1e-5
+        )
+
+
+def test_statistics_of_half_precision_features_are_not_summed_in_it(job, monkeypatch):
+    features = np.random.default_rng(0).normal(0.5, 0.1, (2000, 4)).astype(jnp.bfloat16)
+    monkeypatch.setattr("blomix.recipe.job.predict_logits", lambda *_, **__: features)
+    found = dataclasses.replace(job).features
+    np.testing.assert_allclose(found.mean(0), 0.5, atol=0.01)
+    np.testing.assert_allclose(found.std(0), 0.1, atol=0.01)
 
 
 def test_the_head_of_pairs_is_the_seed_s_and_of_single_texts_the_probe_s(job):

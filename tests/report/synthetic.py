@@ -144,7 +144,6 @@ def write_run(
     (path / "config.toml").write_text(
         f'model = "minilm"\n[resolved]\nmethod = "{method}"\nseed = {seed}\n'
     )
-    _write(path / "digests.json", {"train": rows})
     _write(
         path / "env.json",
         {

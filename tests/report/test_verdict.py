@@ -18,13 +18,13 @@ def verdict(tmp_path, **methods):
 
 def test_a_clear_gain_is_called_one(tmp_path):
     found = verdict(tmp_path, blomix={"skill": 4.0}, plain={"skill": 1.0})
-    assert found.headline == "Better than plain finetuning"
+    assert found.headline == "Better than plain finetuning, on unequal terms"  # 957 gradients to 57
     assert found.subject.over_plain.low > 0
 
 
 def test_a_loss_is_called_one(tmp_path):
     found = verdict(tmp_path, blomix={"skill": 1.0}, plain={"skill": 4.0})
-    assert found.headline == "Worse than plain finetuning"
+    assert found.headline == "Worse than plain finetuning, on unequal terms"
     assert any("Plain finetuning is the better choice" in reason for reason in found.reasons)
 
 
@@ -70,18 +70,45 @@ def test_runs_of_a_method_that_are_not_its_seeds_are_refused(tmp_path):
         judge([runs[0], runs[0]], runs[0])
 
 
-def test_longer_training_and_other_examples_are_told_of(tmp_path):
+def test_longer_or_dearer_training_and_other_examples_are_told_of(tmp_path):
     runs = [
         RunRecord.load(write_run(tmp_path / method, method, skill=skill))
         for method, skill in (("blomix", 4.0), ("plain", 1.0))
     ]
+    method, plain = (run.summary for run in runs)
+    assert any("--epochs 50 would tell what" in reason for reason in judge(runs, runs[0]).reasons)
+    method["gradient_evaluations"] = plain["gradient_evaluations"]
+    assert judge(runs, runs[0]).headline == "Better than plain finetuning"
     assert not any("steps" in reason for reason in judge(runs, runs[0]).reasons)
-    runs[1].summary["steps"] = runs[0].summary["steps"] // 6
-    assert any("--epochs 18 would tell" in reason for reason in judge(runs, runs[0]).reasons)
+    plain["steps"] = method["steps"] // 6
+    assert any("--epochs 18 would tell." in reason for reason in judge(runs, runs[0]).reasons)
     assert judge(runs, runs[0]).headline == "Better than plain finetuning, on unequal terms"
-    assert not any("other examples:" in reason for reason in judge(runs, runs[0]).reasons)
+    assert not any("other examples," in reason for reason in judge(runs, runs[0]).reasons)
     runs[1].splits["train"] = runs[1].splits["train"][:-1]
-    assert any("trained on other examples" in reason for reason in judge(runs, runs[0]).reasons)
+    assert any("trained on other examples," in reason for reason in judge(runs, runs[0]).reasons)
+
+
+def test_a_loss_to_longer_training_is_told_as_one(tmp_path):
+    runs = [
+        RunRecord.load(write_run(tmp_path / method, method, skill=skill))
+        for method, skill in (("blomix", 1.0), ("plain", 4.0))
+    ]
+    runs[1].summary["steps"] *= 10
+    found = judge(runs, runs[0])
+    assert found.headline == "Worse than plain finetuning, on unequal terms"
+    assert any("shorter training" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("cost", "cheaper"), [(0.0, "This method is"), (500.0, "Plain finetuning is")]
+)
+def test_the_cheaper_of_two_equals_is_named(tmp_path, cost, cheaper):
+    runs = [
+        RunRecord.load(write_run(tmp_path / method, method, skill=1.2, n=60))
+        for method in ("blomix", "plain")
+    ]
+    runs[0].summary["gradient_evaluations"] = cost
+    assert any(reason.startswith(f"{cheaper} cheaper") for reason in judge(runs, runs[0]).reasons)
 
 
 def test_a_regression_has_a_verdict_too(tmp_path):

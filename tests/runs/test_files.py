@@ -1,5 +1,6 @@
 """Manifests, full disks, read-only storage, numbers that are none."""
 
+import errno
 import subprocess
 from pathlib import Path
 
@@ -123,6 +124,20 @@ def test_a_disk_full_of_metrics_is_one_message(opened, small_disk):
     with pytest.raises(InputError, match="the disk is full"):
         run.log({"text": "x" * 10**7})
     run.close()
+
+
+def test_a_run_that_cannot_be_closed_well_lets_go_of_its_directory(opened, monkeypatch):
+    run = opened()
+    close = run._metrics.close
+
+    def full():
+        close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run._metrics, "close", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        run.close()
+    opened().close()  # or it would be in use, by this very process
 
 
 def test_read_only_storage_is_refused(opened, small_disk):
