@@ -1,0 +1,99 @@
+"""Prints the paired gains of README.md that no results.md has: some tasks alone, or two studies.
+
+python experiments/low_resource/claims.py
+"""
+
+import json
+from pathlib import Path
+
+from blomix.evaluation import statistics
+
+HERE = Path(__file__).parent
+SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
+ALL = (*SINGLE, *PAIRS)
+F, G, K, A, S = "float32", ".", "five_folds", "ablations", "stability"
+
+# (study, method), (study, method), n, tasks
+CLAIMS = [
+    *(
+        ((F, "default"), (F, other), n, tasks)
+        for n in (100, 300)
+        for other in ("plain_steps", "lp_ft", "soup")
+        for tasks in (ALL, SINGLE, PAIRS)
+    ),
+    ((F, "lp_ft"), (F, "plain_steps"), 100, SINGLE),
+    ((F, "default"), (K, "paper"), 100, ALL),
+    ((F, "default"), (G, "paper"), 100, ALL),
+    ((F, "default"), (G, "plain_20"), 100, ALL),
+    ((F, "default"), (G, "plain_steps"), 100, ALL),
+    ((F, "default"), (K, "soup"), 100, ALL),
+    *(
+        ((G, "three_finishes"), (G, other), n, ALL)
+        for n in (100, 300)
+        for other in ("plain_steps", "paper", "plain_20", "soup_three_finishes")
+    ),
+    ((G, "three_finishes"), (G, "plain_steps"), 100, tuple(t for t in ALL if t != "mrpc")),
+    ((G, "three_finishes"), (G, "plain_steps"), None, ALL),
+    ((G, "three_finishes"), (G, "soup_five_folds"), 100, ALL),
+    ((G, "three_finishes"), (G, "soup_five_folds"), 300, ALL),
+    ((G, "lp_ft"), (G, "plain_steps"), None, SINGLE),
+    ((G, "lp_ft"), (G, "three_finishes"), None, SINGLE),
+    ((G, "lp_ft"), (G, "three_finishes"), 300, ALL),
+    *(((G, "paper"), (G, "released"), n, ALL) for n in (100, 300)),
+    *(((G, "paper"), (G, "plain_20"), n, ALL) for n in (100, 300)),
+    ((G, "released_leaking"), (G, "released"), 100, ALL),
+    *(((G, "plain_steps"), (G, "plain_3"), n, ALL) for n in (100, 300)),
+    *(
+        ((K, one), (K, "plain_steps"), 100, ("cola", "trec"))
+        for one in (
+            *("reinit", "child_d", "lp_ft", "rdrop", "mixout", "ema", "l2sp", "joint", "hype"),
+            *("wise_ft", "child_f", "top_layers", "random_alpha", "five_folds", "default"),
+        )
+    ),
+    *(
+        ((A, one), (A, other), 100, None)
+        for one, other in (
+            ("moving", "soup_half_rate"),
+            ("moving", "inner_soup"),
+            ("moving", "inner"),
+            ("moving_first_order", "moving"),
+            ("moving_finite_difference", "moving"),
+            ("moving_matrix", "moving"),
+            ("moving_full", "moving"),
+            ("leak", "inner"),
+            ("pooling_pooler", "inner"),
+            ("folds_1", "base"),
+            ("inner", "base"),
+            ("outer_3e-1", "soup_half_rate"),
+        )
+    ),
+]
+
+
+def runs(study: str, method: str, name: str, n: int | None, tasks: tuple[str, ...] | None):
+    """The cells of a method, called `name`, of one size (or all) and some tasks (or all)."""
+    for path in sorted((HERE / study / "results" / method).glob("*.json")):
+        record = json.loads(path.read_text())
+        if (n is None or record["n"] == n) and (tasks is None or record["task"] in tasks):
+            yield record | {"method": name}
+
+
+def main() -> None:
+    for ours, theirs, n, tasks in CLAIMS:
+        cells = [*runs(*ours, "ours", n, tasks), *runs(*theirs, "theirs", n, tasks)]
+        pairs = statistics.paired(cells, "ours", "theirs")
+        if not pairs:
+            continue
+        [found] = statistics.compare(cells, ["ours"], "theirs")
+        ran = sorted({own[0][0]["task"] for own in pairs})
+        print(
+            f"{'/'.join(ours)} less {'/'.join(theirs)}, n {n or 'all'}, {' '.join(ran)}, "
+            f"{found.pairs} pairs: {found.gain:+.3f} ({found.low:.3f} to {found.high:.3f}; "
+            f"p {found.p:.4f}); above on {found.above} of {found.strata}; "
+            f"sd {found.sd_ratio:.2f} ({found.sd_low:.2f} to {found.sd_high:.2f}; "
+            f"{found.sd_strata} strata)"
+        )
+
+
+if __name__ == "__main__":
+    main()
