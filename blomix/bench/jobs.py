@@ -60,10 +60,8 @@ class Workshop:
         if cell.variant.match is None:
             return method
         other = dataclasses.replace(cell, variant=self.study.variants[cell.variant.match])
-        steps, gradients = self.cost(other)
-        wanted = steps if cell.variant.match_by == "steps" else gradients
-        per_epoch = -(-cell.n // method.batch_size)
-        return dataclasses.replace(method, epochs=wanted / per_epoch)
+        epochs = matched_epochs(cell, method.batch_size, *self.cost(other))
+        return dataclasses.replace(method, epochs=epochs)
 
     def cost(self, cell: Cell) -> tuple[int, float]:
         """Steps and gradient evaluations of a cell; no seed changes them."""
@@ -156,6 +154,13 @@ def build(variant: Variant) -> Training:
         )
     make = {"paper": Recipe.paper, "released": Recipe.released}.get(variant.recipe, kind)
     return make(**settings)
+
+
+def matched_epochs(cell: Cell, batch_size: int, steps: int, gradients: float) -> float:
+    """The epochs in which a cell costs what its variant is to match: that many steps, or gradient
+    evaluations."""
+    wanted = steps if cell.variant.match_by == "steps" else gradients
+    return wanted / -(-cell.n // batch_size)
 
 
 def with_new_head(encoder: Encoder, seed: int) -> Encoder:

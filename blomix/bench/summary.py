@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blomix.bench.jobs import build
+from blomix.bench.jobs import build, matched_epochs
 from blomix.bench.runner import config_of, is_of, read_record, settings_of
 from blomix.bench.study import Cell, Study
 from blomix.errors import InputError
@@ -76,9 +76,8 @@ def matches(cell: Cell, record: dict[str, Any], costs: Mapping[tuple, dict[str, 
     other = costs.get((cell.variant.match, cell.task, cell.n))
     if other is None:
         return True
-    method = record["config"]["method"]
-    wanted = other["steps" if cell.variant.match_by == "steps" else "gradient_evaluations"]
-    return math.isclose(method["epochs"], wanted / -(-cell.n // method["batch_size"]))
+    method, cost = record["config"]["method"], (other["steps"], other["gradient_evaluations"])
+    return math.isclose(method["epochs"], matched_epochs(cell, method["batch_size"], *cost))
 
 
 def costed(record: dict[str, Any]) -> dict[str, Any]:

@@ -92,17 +92,16 @@ def minimal_card(encoder: "Encoder") -> str:
 
 
 def _save_tensors(arrays: dict[str, np.ndarray], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # safetensors leaves a file that its owner alone can read
     try:
         save_file(arrays, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # a full disk, for one, is none of safetensors' own errors
+    except SafetensorError as error:  # so it calls the system's errors, a full disk for one
         if (found := re.search(r"os error (\d+)", str(error))) is None:
             raise
         number = int(found[1])
         raise OSError(number, os.strerror(number), str(path)) from error
-    # It leaves a file that its owner alone can read, and a server could not load.
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+    path.chmod(mode)
 
 
 def _config(encoder: "Encoder", architecture: str) -> dict[str, Any]:

@@ -60,17 +60,14 @@ def spread(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, Int
 def mean_over_seeds(scores: np.ndarray, groups: Sequence[Mapping[int, int]], seed: int = 0):
     """(draws, groups): the mean of each group's runs, which are drawn anew in every draw as well.
 
-    What drawing g runs adds is multiplied by sqrt(g / (g - 1)) t / z, Student's quantile of g - 1
-    degrees of freedom over the normal's (see `blomix.evaluation.statistics`): two runs say little
-    of the seeds.
+    What drawing g runs adds is multiplied by sqrt(g / (g - 1)) t / z, as a percentile interval of g
+    values is in `blomix.evaluation.statistics`: two runs say little of the seeds.
 
     Args:
       scores: (draws, runs) on resampled examples.
       groups: of each method, the column of each seed's run. Methods of the same seeds share their
         draws, so that their differences are paired by the seed.
     """
-    from scipy.stats import norm, t
-
     means = []
     for group in groups:
         seeds = sorted(group)
@@ -79,11 +76,18 @@ def mean_over_seeds(scores: np.ndarray, groups: Sequence[Mapping[int, int]], see
         if count > 1:
             rng = np.random.default_rng([seed, *seeds])
             chosen = rng.integers(count, size=(len(scores), count))
-            level = (1 + LEVEL) / 2
-            wider = np.sqrt(count / (count - 1)) * t.ppf(level, count - 1) / norm.ppf(level)
+            wider = np.sqrt(count / (count - 1)) * student_over_normal(count - 1)
             mean += wider * (np.take_along_axis(columns, chosen, axis=1).mean(1) - mean)
         means.append(mean)
     return np.stack(means, axis=1)
+
+
+def student_over_normal(freedom: float, level: float = LEVEL) -> float:
+    """t / z: how much wider than the normal's an interval of so many degrees of freedom is."""
+    from scipy.stats import norm, t
+
+    tail = (1 + level) / 2
+    return float(t.ppf(tail, freedom) / norm.ppf(tail))
 
 
 def interval(value: float, draws: np.ndarray, level: float = LEVEL) -> Interval:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blomix.evaluation.resampling import LEVEL, Interval
+from blomix.evaluation.resampling import LEVEL, Interval, student_over_normal
 from blomix.pilot.curve import Curve, fit
 
 GO, COLLECT, SIMPLER = "go", "collect", "simpler"
@@ -186,7 +186,7 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
     would ask for labels where a few more splits are what is missing. The gain is drawn from its own
     uncertainty, and taken to stay as it is, though more labels also raise it.
     """
-    from scipy.stats import norm, t
+    from scipy.stats import norm
 
     top = max(over.values(), key=lambda found: (found.splits > 1, found.gain.value))
     reach = top.gain.high - top.gain.value
@@ -204,11 +204,12 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
         )
     headline = "Collect more labels, or give the trial a larger budget"
     if math.isfinite(reach):
-        level = (1 + LEVEL) / 2
-        error = reach / float(t.ppf(level, top.splits - 1))
+        wider = student_over_normal(top.splits - 1)
+        normal = reach / wider
+        error = normal / norm.ppf((1 + LEVEL) / 2)
         draws = np.random.default_rng(0).normal(top.gain.value, error, 2000)
         needed = np.full_like(draws, np.inf)
-        needed[draws > 0] = full * (norm.ppf(level) * error / draws[draws > 0]) ** 2
+        needed[draws > 0] = full * (normal / draws[draws > 0]) ** 2
         low, value, high = np.quantile(needed, [0.025, 0.5, 0.975], method="inverted_cdf")
         low = low if math.isfinite(low) else 0.0
         labels = Interval(*(max(2.0 * full, float(x)) for x in (value, low, high)))
@@ -217,7 +218,7 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
             headline += "; or give the trial a larger budget"
             reasons.append(
                 f"The budget held {top.splits} splits, which make its interval "
-                f"{t.ppf(level, top.splits - 1) / norm.ppf(level):.1f} times as wide as many would."
+                f"{wider:.1f} times as wide as many would."
             )
     else:
         reasons.append("The budget held one split, which shows nothing.")

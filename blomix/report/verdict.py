@@ -148,9 +148,10 @@ def words(
         elif ours.gradients < simple.gradients:
             reasons.append("This method is cheaper, and nothing here speaks against it.")
     if min(len(ours.seeds), len(simple.seeds)) == 1:
+        single = "This" if len(ours.seeds) == 1 else "Plain finetuning"
         reasons.append(
-            "This is one seed. The interval covers the choice of scored examples, not the scatter "
-            "between seeds, which with few training examples is often the larger of the two."
+            f"{single} is one seed. The interval covers the choice of scored examples, not the "
+            "scatter between seeds, which with few training examples is often the larger one."
         )
     return headline, reasons
 

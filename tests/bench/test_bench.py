@@ -128,9 +128,8 @@ def test_a_cell_that_matches_a_cost_of_before_is_not_counted(study, bench):
     study(plain='method = "plain"\n[settings]\nepochs = 2', longer=longer)
     assert bench(folder, "--summarize")["stale"] == 2  # of plain; the cost of the new ones unknown
     bench(folder, "--select", "plain/films/12", "--width", 2)
-    assert bench(folder, "--summarize") | {"summary": ""} == {
-        **{"cells": 2, "failed": 0, "stale": 2, "summary": ""}
-    }
+    found = bench(folder, "--summarize")
+    assert (found["cells"], found["failed"], found["stale"]) == (2, 0, 2)
 
 
 def test_cells_of_another_encoder_are_not_written_over(

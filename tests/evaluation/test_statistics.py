@@ -81,10 +81,11 @@ def test_bootstrap_of_two_values_by_hand(runs):
 
 @pytest.mark.parametrize("tasks", [2, 6])
 def test_intervals_of_five_seeds_cover_the_true_gain(runs, monkeypatch, tasks):
-    monkeypatch.setattr(statistics, "RESAMPLES", 499)
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    monkeypatch.setattr(statistics, "PERMUTATIONS", 2)  # the p-values are not looked at
     rng = np.random.default_rng(1)
     hits = []
-    for _ in range(150):
+    for _ in range(400):
         results = []
         for task in range(tasks):  # tasks of other spread, seeds that a pair has in common
             plain = rng.normal(0.5, 0.02, 5)
@@ -92,7 +93,7 @@ def test_intervals_of_five_seeds_cover_the_true_gain(runs, monkeypatch, tasks):
             results += runs(plain, task=str(task)) + runs(plain + gains, task=str(task), method="b")
         [found] = compare(results, ["b"], "a")
         hits.append(found.low <= 0.01 <= found.high)
-    assert 0.91 <= np.mean(hits) <= 0.985
+    assert 0.925 <= np.mean(hits) <= 0.98
 
 
 def test_the_interquartile_mean_leaves_no_task_out(runs):

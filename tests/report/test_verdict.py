@@ -8,11 +8,16 @@ from blomix.report.verdict import judge
 from tests.report.synthetic import write_run
 
 
-def verdict(tmp_path, **methods):
-    runs = [
+def load(tmp_path, **methods):
+    """A run of each method, written with its options."""
+    return [
         RunRecord.load(write_run(tmp_path / name, **{"method": name} | options))
         for name, options in methods.items()
     ]
+
+
+def verdict(tmp_path, **methods):
+    runs = load(tmp_path, **methods)
     return judge(runs, runs[0])
 
 
@@ -71,10 +76,7 @@ def test_runs_of_a_method_that_are_not_its_seeds_are_refused(tmp_path):
 
 
 def test_longer_or_dearer_training_and_other_examples_are_told_of(tmp_path):
-    runs = [
-        RunRecord.load(write_run(tmp_path / method, method, skill=skill))
-        for method, skill in (("blomix", 4.0), ("plain", 1.0))
-    ]
+    runs = load(tmp_path, blomix={"skill": 4.0}, plain={"skill": 1.0})
     method, plain = (run.summary for run in runs)
     assert any("--epochs 50 would tell what" in reason for reason in judge(runs, runs[0]).reasons)
     method["gradient_evaluations"] = plain["gradient_evaluations"]
@@ -89,10 +91,7 @@ def test_longer_or_dearer_training_and_other_examples_are_told_of(tmp_path):
 
 
 def test_a_loss_to_longer_training_is_told_as_one(tmp_path):
-    runs = [
-        RunRecord.load(write_run(tmp_path / method, method, skill=skill))
-        for method, skill in (("blomix", 1.0), ("plain", 4.0))
-    ]
+    runs = load(tmp_path, blomix={"skill": 1.0}, plain={"skill": 4.0})
     runs[1].summary["steps"] *= 10
     found = judge(runs, runs[0])
     assert found.headline == "Worse than plain finetuning, on unequal terms"
@@ -103,10 +102,7 @@ def test_a_loss_to_longer_training_is_told_as_one(tmp_path):
     ("cost", "cheaper"), [(0.0, "This method is"), (500.0, "Plain finetuning is")]
 )
 def test_the_cheaper_of_two_equals_is_named(tmp_path, cost, cheaper):
-    runs = [
-        RunRecord.load(write_run(tmp_path / method, method, skill=1.2, n=60))
-        for method in ("blomix", "plain")
-    ]
+    runs = load(tmp_path, blomix={"skill": 1.2, "n": 60}, plain={"skill": 1.2, "n": 60})
     runs[0].summary["gradient_evaluations"] = cost
     assert any(reason.startswith(f"{cheaper} cheaper") for reason in judge(runs, runs[0]).reasons)
 
