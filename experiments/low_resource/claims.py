@@ -11,7 +11,7 @@ from blomix.evaluation import statistics
 HERE = Path(__file__).parent
 SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
 ALL = (*SINGLE, *PAIRS)
-F, G, K, A, S = "float32", ".", "five_folds", "ablations", "stability"
+F, G, K, A = "float32", ".", "five_folds", "ablations"
 
 # (study, method), (study, method), n, tasks
 CLAIMS = [
@@ -22,7 +22,7 @@ CLAIMS = [
         for tasks in (ALL, SINGLE, PAIRS)
     ),
     ((F, "lp_ft"), (F, "plain_steps"), 100, SINGLE),
-    ((F, "default"), (K, "paper"), 100, ALL),
+    ((F, "default"), (K, "paper"), 100, SINGLE),
     ((F, "default"), (G, "paper"), 100, ALL),
     ((F, "default"), (G, "plain_20"), 100, ALL),
     ((F, "default"), (G, "plain_steps"), 100, ALL),
@@ -37,6 +37,7 @@ CLAIMS = [
     ((G, "three_finishes"), (G, "soup_five_folds"), 100, ALL),
     ((G, "three_finishes"), (G, "soup_five_folds"), 300, ALL),
     ((G, "lp_ft"), (G, "plain_steps"), None, SINGLE),
+    ((G, "lp_ft"), (G, "plain_steps"), 300, SINGLE),
     ((G, "lp_ft"), (G, "three_finishes"), None, SINGLE),
     ((G, "lp_ft"), (G, "three_finishes"), 300, ALL),
     *(((G, "paper"), (G, "released"), n, ALL) for n in (100, 300)),
@@ -47,7 +48,7 @@ CLAIMS = [
         ((K, one), (K, "plain_steps"), 100, ("cola", "trec"))
         for one in (
             *("reinit", "child_d", "lp_ft", "rdrop", "mixout", "ema", "l2sp", "joint", "hype"),
-            *("wise_ft", "child_f", "top_layers", "random_alpha", "five_folds", "default"),
+            *("wise_ft", "child_f", "top_layers", "random_alpha", "default"),
         )
     ),
     *(
@@ -65,6 +66,13 @@ CLAIMS = [
             ("folds_1", "base"),
             ("inner", "base"),
             ("outer_3e-1", "soup_half_rate"),
+            ("outer_3e-1", "init_0.7"),
+            ("init_0.5", "soup_5e-5"),
+            ("moving", "outer_3e-1"),
+            ("inner_soup", "soup"),
+            ("soup_folds_3_epochs_9_5e-5", "soup_folds_3_finishes_3_5e-5"),
+            ("soup_folds_3_epochs_9_5e-5", "soup"),
+            ("soup_folds_3_epochs_9_5e-5", "lp_ft_long_5e-5"),
         )
     ),
 ]
