@@ -10,6 +10,8 @@ from blomix.recipe.checks import at_least, one_of
 from blomix.recipe.job import Job, task_loss
 from blomix.recipe.training import Supervised, Training
 
+_NOISE = 0x6E6F6973  # no small number: the i-th key of a split is the key folded with i
+
 
 @dataclass(frozen=True)
 class Hype(Training):
@@ -44,7 +46,11 @@ class Hype(Training):
 
 
 def layer_noise(model, batch, key: jax.Array, scale: float, noise: str, layers: int) -> jax.Array:
-    """Noise (layers, batch, tokens, hidden), a draw for the input of each of the first `layers`."""
+    """Noise (layers, batch, tokens, hidden), a draw for the input of each of the first `layers`.
+
+    key: the step's, which dropout splits: the noise is drawn from a stream of its own.
+    """
+    key = jax.random.fold_in(key, _NOISE)
     shape = (layers, *batch["input_ids"].shape, model.architecture.hidden_size)
     if noise == "normal":
         return scale * jax.random.normal(key, shape)
@@ -55,7 +61,7 @@ def layer_noise(model, batch, key: jax.Array, scale: float, noise: str, layers: 
 def perturbed(model, regression: bool, scale: float, noise: str):
     def objective(params, extra, pretrained, batch, key):
         layers = len(model.architecture.layer_of_step)
-        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise, layers)
+        z = layer_noise(model, batch, key, scale, noise, layers)
         logits = model.logits(params, batch, key, noise=z)
         return task_loss(logits, batch["labels"], regression)
 

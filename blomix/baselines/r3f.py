@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from blomix.baselines.divergence import symmetric_divergence
@@ -53,7 +52,7 @@ class R3f(Training):
 @lru_cache(maxsize=64)
 def smooth(model, regression: bool, strength: float, scale: float, noise: str):
     def objective(params, extra, pretrained, batch, key):
-        z = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, noise, layers=1)
+        z = layer_noise(model, batch, key, scale, noise, layers=1)
         others = len(model.architecture.layer_of_step) - 1
         first_alone = jnp.pad(z, ((0, others), (0, 0), (0, 0), (0, 0)))
         clean = model.logits(params, batch, key)

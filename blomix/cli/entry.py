@@ -14,6 +14,7 @@ from blomix.small_files import read_text
 
 LARGEST_SETTINGS = 1_000_000  # bytes
 
+_CONFIG = "--config FILE takes flags from a TOML file; those given beside it win."
 _LESS = {
     "accumulate": "--accumulate 2 or more (the same batch in parts)",
     "remat": "--remat",
@@ -39,7 +40,7 @@ def call(name: str, command: ModuleType, argv: list[str]) -> int:
             command.Config,
             args=with_settings(command.Config, argv),
             prog=f"blomix {name}",
-            description=command.__doc__,
+            description=f"{(command.__doc__ or '').strip()}\n\n{_CONFIG}",
         )
         refuse_impossible(config)
         result = command.run(config)

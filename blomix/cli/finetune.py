@@ -22,6 +22,8 @@ class Config:
 
     model: str
     """Directory or hub id of a pretrained encoder."""
+    revision: str | None = None
+    """Commit, branch or tag of a hub model; the newest of its main branch if left out."""
     task: str | None = None
     """GLUE task name, hub data set, or folder with train and validation files."""
     train: Path | None = None
@@ -42,7 +44,8 @@ class Config:
     subset_seed: int | None = None
     """Seed of that draw, if not --seed."""
     method: str = "blomix"
-    """Finetuning method: blomix, plain or another baseline."""
+    """Finetuning method: blomix, plain, soup, joint, random_alpha, l2sp, mixout, rdrop, r3f, hype,
+    child_tuning, reinit, top_layers, lora, bitfit, sam, ema, wise_ft, lp_ft or probe."""
     recipe: Literal["default", "paper", "released"] = "default"
     """Which settings the method blomix starts from."""
     epochs: float | None = None
@@ -58,7 +61,8 @@ class Config:
     regression on frozen features; auto: the regression for single texts, the seed for pairs. If
     left out, the method's own (blomix: auto)."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """NAME=VALUE, any other setting of the method, such as folds=3. May be repeated."""
+    """NAME=VALUE, any other setting of the method, such as folds=3; a wrong NAME lists all. May be
+    repeated."""
     max_length: int = 128
     """Longest text, in tokens."""
     pooling: Literal["auto", "pooler", "cls", "mean"] = "auto"
@@ -119,6 +123,7 @@ def run(config: Config) -> dict[str, Any]:
         **train.head,
         pooling=config.pooling,
         seed=config.seed,
+        revision=config.revision,
         dtype=config.dtype,
         remat=config.remat,
         scan_layers=config.scan_layers,

@@ -28,6 +28,8 @@ class Config:
     """Directory or hub id of a pretrained encoder."""
     train: Path
     """File of all the labelled examples there are."""
+    revision: str | None = None
+    """Commit, branch or tag of a hub model; the newest of its main branch if left out."""
     budget: str = "20m"
     """Time to spend, such as 90s, 20m or 2h. The first model of a method is trained to its end."""
     splits: int = 10
@@ -66,7 +68,7 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     import sys
 
-    from blomix.data import load
+    from blomix.data import load, reading
     from blomix.encoders import Encoder
     from blomix.pilot.decision import COLLECT, decide
     from blomix.pilot.page import write_page
@@ -74,11 +76,13 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.runs.files import plain, storage
     from blomix.runs.signals import sigterm_as_interrupt
 
+    def note(line: str) -> None:
+        if not config.json:
+            print(line, file=sys.stderr, flush=True)
+
     budget = seconds_of(config.budget)
     if config.target is not None and not math.isfinite(config.target):
         raise InputError(f"--target: expected a finite score, found {config.target}")
-    with storage(config.out, "write to"):  # told before the budget is spent, not after
-        (config.out / "figures").mkdir(parents=True, exist_ok=True)
     if (config.out / "pilot.json").exists():
         raise InputError(f"{config.out}: has the result of a trial; give --out another folder")
     examples = load(
@@ -93,8 +97,12 @@ def run(config: Config) -> dict[str, Any]:
         **examples.head,
         pooling=config.pooling,
         seed=config.seed,
+        revision=config.revision,
     )
+    with storage(config.out, "write to"):  # told before the budget is spent, not after
+        (config.out / "figures").mkdir(parents=True, exist_ok=True)
     flags = flags_of(config)
+    note(reading(examples))
     with sigterm_as_interrupt():
         cells = run_trial(
             encoder,
@@ -104,7 +112,7 @@ def run(config: Config) -> dict[str, Any]:
             seed=config.seed,
             max_length=config.max_length,
             splits=config.splits,
-            note=lambda line: None if config.json else print(line, file=sys.stderr, flush=True),
+            note=note,
         )
     decision = decide(cells, config.target)
     result = {

@@ -1,10 +1,11 @@
 """Files and named data sets -> examples -> token arrays; splits; stateless batch order."""
 
-from blomix.data.batches import batch_rows, encode
+from blomix.data.batches import batch_rows, cut_rows, encode
 from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, digest_of, duplicates, leakage
 from blomix.data.load import load
 from blomix.data.output import check_output, write_columns
+from blomix.data.remarks import reading, remarks
 from blomix.data.splits import folds, holdout, subsample
 from blomix.data.tasks import TASKS, Task
 
@@ -14,6 +15,7 @@ __all__ = [
     "Task",
     "batch_rows",
     "check_output",
+    "cut_rows",
     "digest_of",
     "duplicates",
     "encode",
@@ -22,6 +24,8 @@ __all__ = [
     "holdout",
     "leakage",
     "load",
+    "reading",
+    "remarks",
     "subsample",
     "write_columns",
 ]

@@ -55,6 +55,19 @@ def encode(
     return arrays
 
 
+def cut_rows(
+    examples: Examples, tokenizer: Any, arrays: dict[str, np.ndarray], max_length: int
+) -> int:
+    """How many rows `encode` cut to make `arrays`."""
+    full = np.flatnonzero(arrays["attention_mask"].sum(axis=1) == max_length)
+    if not len(full):
+        return 0
+    rows = examples.select(full)
+    texts = [list(column) for column in (rows.texts, rows.pairs) if column is not None]
+    tokens = tokenizer(*texts, truncation=False, verbose=False)
+    return sum(len(row) > max_length for row in tokens["input_ids"])
+
+
 def _padded(rows: list[np.ndarray], length: int, fill: int, left: bool) -> np.ndarray:
     array = np.full((len(rows), length), fill, np.int32)
     for i, row in enumerate(rows):

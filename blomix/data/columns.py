@@ -59,6 +59,7 @@ def find_columns(
         raise InputError(
             f"{where}: --text-pair {show(text_pair)} needs --text, the first text's column"
         )
+    _refuse_other_separator(columns, where, text)
     if text is None:
         text, text_pair = _find_text(columns, where)
     if labelled and label is None:
@@ -74,6 +75,20 @@ def find_columns(
         if found.used.count(name) > 1:
             raise InputError(f"{where}: the column {show(name)} is asked for twice")
     return found
+
+
+def _refuse_other_separator(columns: Sequence[str], where: str, text: str | None) -> None:
+    """A lone column whose name is several known ones in a row: the separator is another."""
+    if len(columns) != 1 or columns[0] == text:
+        return
+    known = {*TEXTS, *LABELS, *(name for pair in PAIRS for name in pair), (text or "").casefold()}
+    for separator in ",;\t|":
+        parts = [part.strip().strip('"').casefold() for part in columns[0].split(separator)]
+        if len(parts) > 1 and known & set(parts):
+            raise InputError(
+                f"{where}: one column, {show(columns[0])}, whose name has {show(separator)} in it; "
+                "the cells of a .csv file are separated by commas, those of a .tsv file by tabs"
+            )
 
 
 def _find_text(columns: Sequence[str], where: str) -> tuple[str, str | None]:

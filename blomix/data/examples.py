@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from blomix.data.columns import Columns
 from blomix.errors import InputError
 
 
@@ -19,7 +20,8 @@ class Examples:
 
     labels: class indices (int64) where `label_names` is given, else targets of a regression
     (float64), or None for unlabelled text. `metric` names the task's own figure of merit and
-    `source` where the rows came from (a path, or a hub id with its resolved commit).
+    `source` where the rows came from (a path, or a hub id with its resolved commit); `columns` is
+    which of theirs were read.
     """
 
     texts: tuple[str, ...]
@@ -29,6 +31,7 @@ class Examples:
     name: str = "texts"
     metric: str = "accuracy"
     source: str = ""
+    columns: Columns | None = None
 
     def __post_init__(self):
         for what in ("pairs", "labels"):

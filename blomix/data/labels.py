@@ -72,6 +72,11 @@ def _cell(value: object, where: str, row: int) -> str:
     return cell
 
 
+def is_number(name: str) -> bool:
+    """Whether a class is called by a finite number."""
+    return _number(name) is not None
+
+
 def _number(cell: str) -> float | None:
     """The finite number that a cell is, else None."""
     number = float(cell) if _NUMBER.fullmatch(cell) else math.nan

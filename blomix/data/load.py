@@ -59,7 +59,7 @@ def load(
     metric = "spearman" if is_regression else "accuracy"
     if task is not None and is_regression == (task.label_names is None):
         metric = task.metric
-    return Examples(texts, pairs or None, labels, names, name, metric, table.where)
+    return Examples(texts, pairs or None, labels, names, name, metric, table.where, columns)
 
 
 def _texts(values: Sequence[object], where: str, column: str) -> tuple[str, ...]:

@@ -14,16 +14,17 @@ from blomix.errors import InputError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
-# What a spreadsheet takes for a formula (OWASP, "CSV injection"), full-width forms included.
+# What a spreadsheet takes for a formula (OWASP, "CSV injection"), full-width forms included. One
+# has a letter or a digit in it: a label such as + or - is none.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def safe_cell(value: object) -> object:
     """The value; a text that a spreadsheet would run gets a leading apostrophe, numbers do not."""
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
-        return "'" + value
-    return value
+    if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
+        return value
+    return "'" + value if any(char.isalnum() for char in value) else value
 
 
 def separated_text(columns: Mapping[str, Sequence[object]], separator: str = ",") -> str:

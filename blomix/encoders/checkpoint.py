@@ -110,4 +110,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
                 f"{directory}: found {name} and no {WEIGHTS}; a pickle can run code, so it is not "
                 "read: convert it, e.g. with transformers' save_pretrained where it is trusted"
             )
-    raise InputError(f"{directory}: expected weights in {WEIGHTS} or {INDEX}, found none")
+    raise InputError(
+        f"{directory}: expected weights in {WEIGHTS} or {INDEX}, found "
+        "none (pickled weights, which can run code, are neither read nor downloaded)"
+    )

@@ -3,7 +3,7 @@
 import hashlib
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blomix.data import Examples, digest_of, examples_of, holdout
+from blomix.data import Examples, digest_of, examples_of, holdout, reading, remarks
 from blomix.errors import InputError
 from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
@@ -76,6 +76,8 @@ def finetune(
     progress = Progress(quiet or not is_first())
     model, train, validation = matched(model, *splits(train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
+    for line in remarks_on(job, validation):
+        progress.note(line)
     if together is None:
         together = told(recorded_together(run_dir))
     if together is None:
@@ -173,6 +175,7 @@ def check_rows(recipe: Training, place: Placement) -> None:
 def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Progress):
     """Training and scored examples; the latter are held out where there are none."""
     train = examples_of(train)
+    progress.note(reading(train))
     if validation is not None:
         scored = examples_of(validation, like=train)
         scored.check_paired(train.pairs is not None, "the training examples")
@@ -227,6 +230,16 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
         )
     arrays = model.encode(train, max_length)
     return Job(model, train, arrays, seed, max_length, held, held_arrays)
+
+
+def remarks_on(job: Job, validation: Examples) -> Iterator[str]:
+    """What may be a mistake in the data, or in the length that its texts are given."""
+    yield from remarks(job.train, validation)
+    if cut := job.encoder.cut_rows(job.train, job.arrays, job.max_length):
+        yield (
+            f"{job.train.name}: {cut} of {len(job.train)} training texts are longer than "
+            f"{job.max_length} tokens and are cut; --max-length sets it"
+        )
 
 
 def recorded_together(run_dir: str | Path | None) -> bool | None:

@@ -149,7 +149,10 @@ def _sentences(runs: Sequence[RunRecord]) -> Iterator[str]:
         yield "The runs have no matrices in common: their models differ."
         return
     for i in range(1, len(runs)):
-        ratio = changes[i].mean() / changes[0].mean() if changes[0].any() else np.inf
+        if not changes[0].any():
+            yield f"run 1 changed no matrix, run {i + 1} {'some' if changes[i].any() else 'none'}."
+            continue
+        ratio = changes[i].mean() / changes[0].mean()
         alike = metrics.correlation(metrics.ranks(changes[0]), metrics.ranks(changes[i]))
         yield (
             f"run {i + 1} changed its matrices {ratio:.2f} times as much as run 1 on average; "

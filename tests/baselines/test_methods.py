@@ -256,12 +256,19 @@ def test_r3f_adds_the_divergence_that_its_noise_makes(make_job):
         for strength in (0.0, 3.0)
     )
     layers = len(model.architecture.layer_of_step)
-    noise = layer_noise(model, batch, jax.random.fold_in(key, 1), scale, "normal", layers)
+    noise = layer_noise(model, batch, key, scale, "normal", layers)
     noise = noise.at[1:].set(0)
     clean, noisy = model.logits(params, batch, key), model.logits(params, batch, key, noise=noise)
     apart = symmetric_divergence(clean, noisy, False)
     assert apart > 1e-4
     np.testing.assert_allclose(full - bare, 3.0 * apart, rtol=1e-3)
+
+
+def test_layer_noise_has_a_stream_that_dropout_does_not_draw_from(make_job):
+    model, _, batch, key = one_batch(make_job())
+    noise = layer_noise(model, batch, key, 1.0, "normal", layers=1)
+    for own in (key, *jax.random.split(key, 100)):
+        assert not np.array_equal(noise, jax.random.normal(own, noise.shape))
 
 
 def one_batch(job):

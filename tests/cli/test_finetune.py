@@ -66,6 +66,8 @@ def test_a_run_s_columns_and_classes_are_those_of_what_it_predicts(
     flags = ("--model", tiny_model, "--train", data, "--validation", data, "--text", "title")
     code, _, err = blomix("finetune", *flags, "--method", "probe", "--run-dir", run)
     assert code == 0, err
+    assert "data: 12 examples; text in 'title', label in 'label'; 'LABEL_0' 4" in err
+    assert "data: 12 of 12 scored examples have a text that is trained on too" in err
     code, _, err = blomix("predict", run, "--data", data, "--output", out)
     assert code == 0, err
     with out.open(newline="") as file:

@@ -81,6 +81,14 @@ def test_where_labels_are_few_and_say_nothing_more_are_asked_for(tiny_model, lab
     assert decision.labels.low >= 24
 
 
+def test_a_trial_of_a_file_that_cannot_be_read_leaves_nothing(blomix, tiny_model, tmp_path):
+    out = tmp_path / "pilot"
+    code, _, error = blomix("pilot", "--model", tiny_model, "--train", "no.csv", "--out", out)
+    assert code == 2
+    assert "no.csv" in error
+    assert not out.exists()
+
+
 def test_a_budget_that_is_none_is_refused(blomix, tiny_model, labelled):
     arguments = ("--model", tiny_model, "--train", labelled / "coin.csv", "--budget", "soon")
     code, _, error = blomix("pilot", *arguments)

@@ -111,8 +111,18 @@ SHAPES = [
     Case("blank lines between", "text,label\n\na,x\n\n\nb,y\n\n", None),
     Case("no line end at the end", "text,label\na,x\nb,y", None),
     Case("NUL in a text", rows("a\0b,x", "c,y"), None),
-    Case("separated by semicolons", "text;label\na;x\n", "it has 'text;label'"),
-    Case("tabs in a .csv", "text\tlabel\na\tx\n", r"it has 'text\tlabel'"),
+    Case(
+        "separated by semicolons", "text;label\na;x\n", "one column, 'text;label', whose name has"
+    ),
+    Case(
+        "tabs in a .csv", "text\tlabel\na\tx\n", "separated by commas, those of a .tsv file by tabs"
+    ),
+    Case(
+        "semicolons, columns told",
+        "comment;kind\na;x\n",
+        "whose name has ';' in it",
+        options={"text": "comment", "label": "kind"},
+    ),
     Case("no header", "nice film,good\nbad,poor\n", "it has 'nice film', 'good'"),
     Case("a text of a megabyte", rows("a" * 2**20 + ",x", "b,y"), None),
     Case("a text of 5 MiB", rows("a" * 5 * 2**20 + ",x"), "field larger than field limit"),

@@ -40,7 +40,9 @@ def test_formula_cells_are_neutralised(cell):
     assert safe_cell(cell) == "'" + cell
 
 
-@pytest.mark.parametrize("cell", ["a=b", "-1", "+2.5", "1e-3", "", " a", -1, None, "'=a"])
+@pytest.mark.parametrize(
+    "cell", ["a=b", "-1", "+2.5", "1e-3", "", " a", -1, None, "'=a", "+", "--"]
+)
 def test_other_cells_are_left_alone(cell):
     assert safe_cell(cell) == cell
 

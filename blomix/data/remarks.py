@@ -1,0 +1,66 @@
+"""What a user should hear of labelled data before a model is trained on it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from blomix.data.examples import Examples, duplicates, leakage
+from blomix.data.labels import is_number
+from blomix.data.messages import show, show_all
+
+_FEW_CLASSES = 8
+_SCALE = 5  # more whole numbers than this, such as ages, are seldom names
+
+
+def reading(examples: Examples) -> str:
+    """Which columns were taken for what, and the labels with their rows, on one line."""
+    columns = examples.columns
+    found = [f"{examples.name}: {len(examples)} examples"]
+    if columns is not None:
+        texts = " and ".join(show(name) for name in (columns.text, columns.pair) if name)
+        found.append(f"text in {texts}, label in {show(columns.label)}")
+    return "; ".join([*found, _labels(examples)])
+
+
+def remarks(train: Examples, scored: Examples) -> Iterator[str]:
+    """What may be a mistake in the data, a line each; nothing where all is well."""
+    if empty := sum(not text.strip() for text in train.texts):
+        yield f"{train.name}: {empty} of {len(train)} training texts are empty"
+    repeats = duplicates(train)
+    if repeats["conflicting_texts"]:
+        yield (
+            f"{train.name}: {repeats['conflicting_texts']} training texts are there with more than "
+            "one label"
+        )
+    leaked = leakage(train, scored)
+    if leaked["rows"]:
+        yield (
+            f"{scored.name}: {leaked['rows']} of {len(scored)} scored examples have a text that is "
+            f"trained on too ({leaked['conflicting']} with another label): the score says less "
+            "about new texts"
+        )
+    names = train.label_names or ()
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            yield f"{train.name}: the labels {show(twin)} and {show(name)} are two classes"
+    if len(names) > _SCALE and all(is_number(name) for name in names):
+        yield (
+            f"{train.name}: {len(names)} numbers are taken for classes; if they are values, give "
+            "--label-kind values"
+        )
+
+
+def _labels(examples: Examples) -> str:
+    labels = examples.targets
+    if examples.label_names is None:
+        return f"values from {labels.min():g} to {labels.max():g}"
+    counts = np.bincount(labels, minlength=examples.num_labels)
+    if examples.num_labels > _FEW_CLASSES:
+        return (
+            f"{examples.num_labels} classes of {counts.min()} to {counts.max()} examples "
+            f"({show_all(examples.label_names, 3)})"
+        )
+    pairs = zip(examples.label_names, counts, strict=True)
+    return ", ".join(f"{show(name)} {count}" for name, count in pairs)

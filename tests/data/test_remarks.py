@@ -1,0 +1,74 @@
+"""What is said of labelled data before anything is trained on it."""
+
+import numpy as np
+import pytest
+
+from blomix.data import Examples, cut_rows, encode, load, reading, remarks
+from blomix.encoders import Encoder
+
+
+def examples(*rows: tuple[str, str]) -> Examples:
+    texts, labels = zip(*rows, strict=True)
+    names = tuple(sorted(set(labels)))
+    return Examples(texts, None, np.array([names.index(label) for label in labels]), names, "data")
+
+
+CLEAN = examples(("a", "no"), ("b", "yes"))
+NEW = examples(("c", "no"), ("d", "yes"))
+
+
+def test_the_columns_and_classes_that_were_read_are_named(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("id,Review,class\n1,good,praise\n2,bad,complaint\n3,fine,praise\n")
+    assert reading(load(path)) == (
+        "mine: 3 examples; text in 'Review', label in 'class'; 'complaint' 1, 'praise' 2"
+    )
+
+
+def test_pairs_and_values_are_told_as_such(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("sentence1,sentence2,score\na,b,1.5\nc,d,4\n")
+    found = reading(load(path))
+    assert "text in 'sentence1' and 'sentence2', label in 'score'" in found
+    assert found.endswith("values from 1.5 to 4")
+
+
+def test_many_classes_are_counted_and_not_listed():
+    found = reading(examples(*((f"text {i}", f"class {i % 9}") for i in range(20))))
+    assert found == "data: 20 examples; 9 classes of 2 to 3 examples ('class 0', 'class 1', " + (
+        "'class 2' and 6 more)"
+    )
+
+
+def test_of_clean_data_nothing_is_said():
+    assert list(remarks(CLEAN, NEW)) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "scored", "said"),
+    [
+        (examples(("", "no"), (" ", "no"), ("b", "yes")), NEW, "2 of 3 training texts are empty"),
+        (examples(("a", "no"), ("a", "yes")), NEW, "1 training texts are there with more than one"),
+        (CLEAN, examples(("a", "no"), ("b", "no"), ("c", "yes")), "2 of 3 scored examples have a"),
+        (CLEAN, examples(("a", "no"), ("b", "no"), ("c", "yes")), "(1 with another label)"),
+        (examples(("a", "No"), ("b", "no")), NEW, "the labels 'No' and 'no' are two classes"),
+        (examples(*((f"t{i}", str(i)) for i in range(6))), NEW, "6 numbers are taken for classes"),
+    ],
+)
+def test_each_likely_mistake_is_told(train, scored, said):
+    assert any(said in line for line in remarks(train, scored))
+
+
+def test_ratings_of_five_stars_are_no_mistake():
+    ratings = examples(*((f"text {i}", str(i)) for i in range(1, 6)))
+    assert list(remarks(ratings, NEW)) == []
+
+
+def test_rows_are_cut_where_they_are_longer_and_not_where_they_just_fit(tiny_model):
+    tokenizer = Encoder.from_pretrained(tiny_model, num_labels=2).tokenizer
+    fits, over = " ".join(["good"] * 6), " ".join(["good"] * 7)  # and two special tokens
+    texts = Examples((fits, over, "bad", over))
+    assert cut_rows(texts, tokenizer, encode(texts, tokenizer, 8), 8) == 2
+    pairs = Examples(("good", over), ("bad", "bad"))
+    assert cut_rows(pairs, tokenizer, encode(pairs, tokenizer, 8), 8) == 1
+    assert cut_rows(texts, tokenizer, encode(texts, tokenizer, 16), 16) == 0
