@@ -85,9 +85,7 @@ def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
         return _too_small(full, over_majority, gains)
     winner, reasons = _winner(learned, gains)
     tried = {cell.method for cell in cells}
-    reasons += [
-        _unjudged(m, over_majority.get(m)) for m in METHODS if m in tried and m not in learned
-    ]
+    reasons += [_unjudged(m, over_majority.get(m), m in tried) for m in METHODS if m not in learned]
     mean = float(np.mean([cell.score for cell in at_full if cell.method == winner]))
     reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")
     curve = learning_curve(cells, winner)
@@ -165,8 +163,10 @@ def _winner(learned: Sequence[str], gains: Sequence[Gain]) -> tuple[str, list[st
     return winner, reasons
 
 
-def _unjudged(method: str, found: Gain | None) -> str:
-    """Why a method that was tried had no part in the choice."""
+def _unjudged(method: str, found: Gain | None, tried: bool) -> str:
+    """Why a method had no part in the choice."""
+    if not tried:
+        return f"The budget did not reach {NAMES[method]}; a larger one does."
     if found is None or found.splits < 2:
         return (
             f"Too few splits of {NAMES[method]} fitted the budget to judge it; "

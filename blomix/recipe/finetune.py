@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blomix.data import Examples, digest_of, examples_of, holdout, reading, remarks
+from blomix.data import Examples, digest_of, examples_of, holdout, leakage, reading, remarks
 from blomix.errors import InputError
 from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
@@ -350,6 +350,7 @@ def score(
         "metrics": scores,
         "intervals": {name: [found.low, found.high] for name, found in spread.items()},
         "validation_size": len(validation),
+        "leaked_rows": leakage(job.train, validation)["rows"],
         # Paths, or hub ids with the commits they were resolved to.
         "sources": {"train": job.train.source, "validation": validation.source},
         "digests": {

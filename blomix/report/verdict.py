@@ -118,7 +118,14 @@ def words(
     if not gain.above_zero:
         headline = "Not shown to be better than ignoring the text"
         reasons.append(
-            "Do not use this model: it has not been shown to have learned the task. blomix pilot "
+            f"Over ignoring the text: {gain.value:+.3f} (95% interval {gain.low:+.3f} to "
+            f"{gain.high:+.3f}), which does not exclude none."
+        )
+        reasons.append(
+            f"It may have learned the task, but {n:,} scored examples do not show it: score it on "
+            "more of them before it is used."
+            if gain.value > 0
+            else "Do not use this model: it does no better than ignoring the text. blomix pilot "
             "tells whether more labels are likely to help."
         )
         return headline, reasons

@@ -105,6 +105,11 @@ def test_a_method_with_one_split_is_not_judged():
     assert any("Too few splits of blomix" in reason for reason in small.reasons)
 
 
+def test_a_method_that_the_budget_did_not_reach_is_named():
+    found = decide([cell for cell in cells() if cell.method != "blomix"])
+    assert "The budget did not reach blomix; a larger one does." in found.reasons
+
+
 def test_a_method_that_two_splits_leave_open_is_told_of():
     made = cells(LAW | {"plain": (0.9, 1.0)}, noise=0.1)
     found = decide([c for c in made if c.method != "plain" or c.split < 2])

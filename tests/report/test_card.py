@@ -54,6 +54,13 @@ def test_the_body_tells_data_score_seed_recipe_and_limits():
         assert told in body
 
 
+def test_scored_texts_that_were_trained_on_are_told():
+    assert "examples that no training step saw" in model_card(summary())
+    card = model_card(summary() | {"leaked_rows": 3})
+    assert "3 of which have a text that was trained on too" in card
+    assert "no training step saw" not in card
+
+
 def test_the_export_itself_cuts_texts_where_the_card_says(tmp_path):
     """sentence-transformers cuts by a file of the directory, which the run's length decides."""
     encoder = Encoder.from_config(CONFIG, 2, pooling="mean")

@@ -3,8 +3,9 @@
 import pytest
 
 from blomix.errors import InputError
+from blomix.evaluation.resampling import Interval
 from blomix.report.reading import RunRecord
-from blomix.report.verdict import judge
+from blomix.report.verdict import MethodScore, judge, words
 from tests.report.synthetic import write_run
 
 
@@ -42,6 +43,19 @@ def test_a_small_difference_is_not_sold_as_a_gain(tmp_path):
 def test_a_model_that_learned_nothing_is_called_useless_however_it_compares(tmp_path):
     found = verdict(tmp_path, blomix={"skill": 0.0}, plain={"skill": 0.0})
     assert found.headline == "Not shown to be better than ignoring the text"
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"), [(0.2, "8 scored examples do not show"), (-0.1, "Do")]
+)
+def test_what_few_scored_examples_leave_open_is_not_called_useless(value, advice):
+    over = Interval(value, value - 0.4, value + 0.4)
+    score = Interval(0.5 + value, 0.1 + value, 0.9 + value)
+    ours = MethodScore("blomix", (0,), score, None, over, None, 1.0)
+    headline, (_, gain, found) = words(ours, None, "accuracy", 0.5, 8)
+    assert headline == "Not shown to be better than ignoring the text"
+    assert f"{value:+.3f} (95% interval {over.low:+.3f} to {over.high:+.3f})" in gain
+    assert advice in found
 
 
 def test_without_a_plain_run_the_comparison_is_asked_for(tmp_path):
