@@ -1,7 +1,8 @@
 """Run a study: a grid of tasks, sizes, methods and seeds, one JSON file a cell.
 
 Stop it at any time; the same command goes on with the cells that are left. Several processes of one
-machine may run the same command at once: they divide the work between them.
+machine may run the same command at once: they divide the work between them. docs/studies.md has
+the format of a study.
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,15 @@ NUMBERS = (
     "digests",
     "facts",
 )
+
+
+def test_the_study_that_the_document_describes_is_one(study):
+    text = (Path(__file__).parents[2] / "docs/studies.md").read_text()
+    whole, plain, recipe, low = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    found = read_study(study(whole, plain=plain, recipe=recipe, low=low))
+    assert len(found.cells()) == 2 * 2 * 3 * 5  # tasks, sizes, variants, seeds
+    assert (found.variants["plain"].match, found.variants["plain"].match_by) == ("recipe", "steps")
+    assert found.variants["low"].settings == {"batch_size": 16, "learning_rate": 2e-5}
 
 
 def test_a_grid_is_run_skipped_and_rerun_to_the_bit(study, bench):
