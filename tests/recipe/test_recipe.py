@@ -75,6 +75,23 @@ def test_mean_keeps_the_factors_of_a_low_rank_alpha():
     np.testing.assert_allclose(found["row"], [0.5, 0.25])
 
 
+@pytest.mark.parametrize("average", ["all", "alpha"])
+def test_finetuning_starts_from_the_average_that_is_asked_for(job, average):
+    recipe = Recipe(folds=2, average=average, head_init="random")
+    fit = recipe.fit(job)
+    search = next(fit)
+    found = [search.result(lane()) for lane in search.lanes]
+    moved = [
+        (jax.tree.map(lambda x, by=by: x + by, task), jax.tree.map(lambda x, by=by: x - by, alpha))
+        for by, (task, alpha) in zip((0.1, 0.3), found, strict=True)
+    ]
+    start = fit.send(moved).lanes[0]()
+    first, second = (task for task, _ in moved)
+    expected = mean([first, second]) if average == "all" else start_params(job, "random")
+    jax.tree.map(np.testing.assert_array_equal, start.params, expected)
+    jax.tree.map(np.testing.assert_array_equal, start.extra, mean([alpha for _, alpha in moved]))
+
+
 @pytest.mark.parametrize("granularity", ["rank1", "layer"])
 def test_every_mixed_matrix_has_the_share_that_the_search_ended_with(
     job, granularity, quick_to_compile
