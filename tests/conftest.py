@@ -3,15 +3,26 @@
 import csv
 import json
 import os
+import shutil
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("BLOMIX_CACHE_DIR", "")  # no test reads what another run compiled
+# Compiling is most of the time: what one test compiled is there for the next, and for the commands
+# that it starts, but nothing that another run, or another worker of this one, has compiled.
+os.environ["BLOMIX_CACHE_DIR"] = ""
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="blomix-compiled-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 WORDS = "good bad fine awful great poor film book song play was is very quite the a".split()  # noqa: SIM905
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +137,8 @@ def result_of(output: str) -> dict:
     return json.loads(line)
 
 
-@pytest.fixture
-def quick_to_compile():
+@contextmanager
+def compiling_quickly():
     """Compiles without optimising: the models are so small that compiling is all the time."""
     import jax
 
@@ -135,3 +146,9 @@ def quick_to_compile():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def quick_to_compile():
+    with compiling_quickly():
+        yield

@@ -12,6 +12,7 @@ from blomix.recipe.program import build
 from tests.baselines.test_methods import QUICK, distance
 
 
+@pytest.mark.usefixtures("quick_to_compile")
 # The recipe (whose search step has parts of its own), and each way to come by a gradient.
 @pytest.mark.parametrize("name", ["blomix", "plain", "soup", "joint", "sam", "child_tuning"])
 def test_parts_change_nothing_without_dropout(name, make_job, run):

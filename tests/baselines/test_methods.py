@@ -33,6 +33,8 @@ from blomix.recipe import Recipe, Training
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.probe import fit_probe
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 SHORT = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2}
 FOLDED = SHORT | {"folds": 2, "search_epochs": 2, "search_learning_rate": 1e-2}
 QUICK = {name: FOLDED if "folds" in vars(kind()) else SHORT for name, kind in METHODS.items()}

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import result_of
+from tests.conftest import compiling_quickly, result_of
+
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
 
 FAST = ("--set", "folds=2", "--epochs", "20", "--set", "search_epochs=4", "--learning-rate", "5e-3")
 SHORT = ("--batch-size", "8", "--json")
@@ -25,7 +27,7 @@ def finished(tiny_model, reviews, tmp_path_factory):
     out = StringIO()
     arguments = ["finetune", "--model", tiny_model, "--train", reviews["train"]]
     arguments += ["--validation", reviews["validation"], "--run-dir", run, *FAST, *SHORT]
-    with redirect_stdout(out):
+    with redirect_stdout(out), compiling_quickly():
         assert _main([str(argument) for argument in arguments]) == 0
     return run, result_of(out.getvalue())
 

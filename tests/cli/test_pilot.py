@@ -16,6 +16,8 @@ from blomix.pilot.trial import run_trial
 from blomix.recipe import Training
 from tests.conftest import WORDS, result_of
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 QUICK = ("--epochs", "1", "--folds", "2", "--budget", "1h", "--splits", "3", "--pooling", "mean")
 
 

@@ -13,6 +13,8 @@ from blomix.recipe import Recipe
 from blomix.recipe.program import ONE_DEVICE
 from tests.conftest import result_of
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 SHORT = ("--batch-size", "8", "--epochs", "1", "--max-length", "16", "--json")
 
 
