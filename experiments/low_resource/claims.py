@@ -11,7 +11,8 @@ from blomix.evaluation import statistics
 HERE = Path(__file__).parent
 SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
 ALL = (*SINGLE, *PAIRS)
-F, G, K, A = "float32", ".", "five_folds", "ablations"
+F, G, K, A, C = "float32", ".", "five_folds", "ablations", "confirmation"
+BOTH = f"{F}+{C}"  # of other seeds and subsets: ten together
 
 # (study, method), (study, method), n, tasks
 CLAIMS = [
@@ -19,6 +20,11 @@ CLAIMS = [
         ((F, "default"), (F, other), n, tasks)
         for n in (100, 300)
         for other in ("plain_steps", "lp_ft", "soup")
+        for tasks in (ALL, SINGLE, PAIRS)
+    ),
+    *(
+        ((study, "default"), (study, "plain_steps"), 100, tasks)
+        for study in (C, BOTH)
         for tasks in (ALL, SINGLE, PAIRS)
     ),
     ((F, "lp_ft"), (F, "plain_steps"), 100, SINGLE),
@@ -61,7 +67,15 @@ CLAIMS = [
             ("moving_finite_difference", "moving"),
             ("moving_matrix", "moving"),
             ("moving_full", "moving"),
+            *(
+                (f"moving_{other}", "moving")
+                for other in ("layer", "row", "column", "average_alpha")
+            ),
+            *((f"moving_{other}", "moving") for other in ("sigmoid", "unroll_4", "masks")),
             ("leak", "inner"),
+            *((other, "inner") for other in ("formula_released", "pooling_cls", "search_3")),
+            *((other, "inner") for other in ("folds_10", "inner_outer_1e-1")),
+            ("finetune_10", "soup_finetune_10"),
             ("pooling_pooler", "inner"),
             ("folds_1", "base"),
             ("inner", "base"),
@@ -73,6 +87,7 @@ CLAIMS = [
             ("soup_folds_3_epochs_9_5e-5", "soup_folds_3_finishes_3_5e-5"),
             ("soup_folds_3_epochs_9_5e-5", "soup"),
             ("soup_folds_3_epochs_9_5e-5", "lp_ft_long_5e-5"),
+            ("soup_folds_3_epochs_9_finishes_2_5e-5", "soup_folds_3_epochs_9_5e-5"),
         )
     ),
 ]
@@ -80,10 +95,11 @@ CLAIMS = [
 
 def runs(study: str, method: str, name: str, n: int | None, tasks: tuple[str, ...] | None):
     """The cells of a method, called `name`, of one size (or all) and some tasks (or all)."""
-    for path in sorted((HERE / study / "results" / method).glob("*.json")):
-        record = json.loads(path.read_text())
-        if (n is None or record["n"] == n) and (tasks is None or record["task"] in tasks):
-            yield record | {"method": name}
+    for folder in study.split("+"):
+        for path in sorted((HERE / folder / "results" / method).glob("*.json")):
+            record = json.loads(path.read_text())
+            if (n is None or record["n"] == n) and (tasks is None or record["task"] in tasks):
+                yield record | {"method": name}
 
 
 def main() -> None:
