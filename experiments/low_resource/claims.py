@@ -90,6 +90,12 @@ CLAIMS = [
             ("soup_folds_3_epochs_9_finishes_2_5e-5", "soup_folds_3_epochs_9_5e-5"),
         )
     ),
+    (
+        (A, "soup_folds_3_epochs_9_finishes_2_5e-5"),
+        (A, "soup_folds_3_epochs_9_5e-5"),
+        300,
+        None,
+    ),
 ]
 
 
