@@ -24,7 +24,7 @@ def start(cache):
     def starter(directory, *arguments):
         process = subprocess.Popen(
             [sys.executable, str(HERE / "toy.py"), str(directory), *arguments],
-            env=environment(cache) | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            env=environment(cache),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
