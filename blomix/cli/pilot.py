@@ -66,20 +66,16 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
-    import sys
-
     from blomix.data import load, reading
     from blomix.encoders import Encoder
     from blomix.pilot.decision import COLLECT, decide
     from blomix.pilot.page import write_page
     from blomix.pilot.trial import run_trial
+    from blomix.recipe.progress import Progress
     from blomix.runs.files import plain, storage
     from blomix.runs.signals import sigterm_as_interrupt
 
-    def note(line: str) -> None:
-        if not config.json:
-            print(line, file=sys.stderr, flush=True)
-
+    note = Progress(quiet=config.json).note
     budget = seconds_of(config.budget)
     if config.target is not None and not math.isfinite(config.target):
         raise InputError(f"--target: expected a finite score, found {config.target}")

@@ -14,7 +14,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -121,19 +121,25 @@ def _classes(cells: list[str], where: str) -> list[str]:
         raise InputError(
             f"{where}: all {len(cells)} labels are {show(names[0])}; expected at least two classes"
         )
-    seen: dict[str, str] = {}
-    for name in names:
-        twin = seen.setdefault(_visible(name), name)
-        if twin != name:
-            raise InputError(
-                f"{where}: the labels {twin!a} and {name!a} look the same; write them in one way"
-            )
+    for twin, name in twins(names, _visible):
+        raise InputError(
+            f"{where}: the labels {twin!a} and {name!a} look the same; write them in one way"
+        )
     if len(names) > MAX_CLASSES:
         raise InputError(
             f"{where}: {len(names)} different labels, at most {MAX_CLASSES} classes are trained; "
             f"is this the label column ({show_all(names, 3)})?"
         )
     return names
+
+
+def twins(names: Iterable[str], alike: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """The names that `alike` makes equal to an earlier one, each behind the first such."""
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.setdefault(alike(name), name)
+        if twin != name:
+            yield twin, name
 
 
 def _indices(cells, names, task_names: Sequence[str], expected: str, where: str) -> np.ndarray:

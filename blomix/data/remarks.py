@@ -1,11 +1,11 @@
 """What a user should hear of labelled data before a model is trained on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from blomix.data.examples import Examples, duplicates, leakage
-from blomix.data.labels import is_number
+from blomix.data.examples import Examples
+from blomix.data.labels import is_number, twins
 from blomix.data.messages import show, show_all
 
 _FEW_CLASSES = 8
@@ -22,17 +22,20 @@ def reading(examples: Examples) -> str:
     return "; ".join([*found, _labels(examples)])
 
 
-def remarks(train: Examples, scored: Examples) -> Iterator[str]:
-    """What may be a mistake in the data, a line each; nothing where all is well."""
+def remarks(
+    train: Examples, scored: Examples, repeats: Mapping[str, int], leaked: Mapping[str, int]
+) -> Iterator[str]:
+    """What may be a mistake in the data, a line each; nothing where all is well.
+
+    repeats, leaked: what `duplicates` finds in `train`, and `leakage` between the two.
+    """
     if empty := sum(not text.strip() for text in train.texts):
         yield f"{train.name}: {empty} of {len(train)} training texts are empty"
-    repeats = duplicates(train)
     if repeats["conflicting_texts"]:
         yield (
             f"{train.name}: {repeats['conflicting_texts']} training texts are there with more than "
             "one label"
         )
-    leaked = leakage(train, scored)
     if leaked["rows"]:
         yield (
             f"{scored.name}: {leaked['rows']} of {len(scored)} scored examples have a text that is "
@@ -40,11 +43,8 @@ def remarks(train: Examples, scored: Examples) -> Iterator[str]:
             "about new texts"
         )
     names = train.label_names or ()
-    seen: dict[str, str] = {}
-    for name in names:
-        twin = seen.setdefault(name.casefold(), name)
-        if twin != name:
-            yield f"{train.name}: the labels {show(twin)} and {show(name)} are two classes"
+    for twin, name in twins(names, str.casefold):
+        yield f"{train.name}: the labels {show(twin)} and {show(name)} are two classes"
     if len(names) > _SCALE and all(is_number(name) for name in names):
         yield (
             f"{train.name}: {len(names)} numbers are taken for classes; if they are values, give "

@@ -237,12 +237,6 @@ class Encoder:
         self.model.check(arrays)
         return arrays
 
-    def cut_rows(self, examples: "Examples", arrays: dict[str, Any], max_length: int) -> int:
-        """How many of the examples `encode` had to cut, see `blomix.data.cut_rows`."""
-        from blomix.data import cut_rows
-
-        return cut_rows(examples, self.tokenizer, arrays, max_length)
-
     def save_pretrained(
         self,
         directory: str | Path,

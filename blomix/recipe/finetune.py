@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blomix.data import Examples, digest_of, examples_of, holdout, leakage, reading, remarks
+from blomix.data import Examples, cut_rows, digest_of, examples_of, holdout, reading, remarks
 from blomix.errors import InputError
 from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
@@ -76,19 +76,21 @@ def finetune(
     progress = Progress(quiet or not is_first())
     model, train, validation = matched(model, *splits(train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
-    for line in remarks_on(job, validation):
-        progress.note(line)
+    # Before the run directory is made, for it refuses folds that the rows do not allow.
+    rows = artifacts.splits_record(job, recipe, validation)
+    if not progress.quiet:
+        for line in remarks_on(job, validation, rows):
+            progress.note(line)
     if together is None:
         together = told(recorded_together(run_dir))
     if together is None:
         together = told(folds_fit(job, recipe, place))
     resolved = resolve(job, recipe, together)
-    # Before the run directory is made, for it refuses folds that the rows do not allow.
-    rows = artifacts.splits_record(job, recipe, validation)
+    known = resolved | {"leaked_rows": rows["leakage"]["rows"]}
     if run_dir is None:
         with leaving_together():
             fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
-        return score(job, validation, fitted, resolved | cost, progress)[0]
+        return score(job, validation, fitted, known | cost, progress)[0]
     from blomix.runs import Run, open_run
 
     digests = {
@@ -110,7 +112,7 @@ def finetune(
         fitted, cost = fit(job, recipe, run, progress, together, place)
         if isinstance(run, Run):
             cost["seconds"] = round(run.elapsed, 3)  # earlier sessions' as well
-        summary = resolved | cost | {"run_dir": str(run_dir)}
+        summary = known | cost | {"run_dir": str(run_dir)}
         result, logits = score(job, validation, fitted, summary, progress)
         if isinstance(run, Run):
             agreed(lambda: artifacts.write(run, job, fitted, validation, logits, result))
@@ -232,10 +234,11 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
     return Job(model, train, arrays, seed, max_length, held, held_arrays)
 
 
-def remarks_on(job: Job, validation: Examples) -> Iterator[str]:
-    """What may be a mistake in the data, or in the length that its texts are given."""
-    yield from remarks(job.train, validation)
-    if cut := job.encoder.cut_rows(job.train, job.arrays, job.max_length):
+def remarks_on(job: Job, validation: Examples, rows: dict[str, Any]) -> Iterator[str]:
+    """What may be a mistake in the data, or in the length that its texts are given; `rows` is the
+    record of the splits."""
+    yield from remarks(job.train, validation, rows["duplicates"]["train"], rows["leakage"])
+    if cut := cut_rows(job.train, job.encoder.tokenizer, job.arrays, job.max_length):
         yield (
             f"{job.train.name}: {cut} of {len(job.train)} training texts are longer than "
             f"{job.max_length} tokens and are cut; --max-length sets it"
@@ -350,7 +353,6 @@ def score(
         "metrics": scores,
         "intervals": {name: [found.low, found.high] for name, found in spread.items()},
         "validation_size": len(validation),
-        "leaked_rows": leakage(job.train, validation)["rows"],
         # Paths, or hub ids with the commits they were resolved to.
         "sources": {"train": job.train.source, "validation": validation.source},
         "digests": {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blomix.baselines import METHODS
 from tests.conftest import compiling_quickly, result_of
 
 pytestmark = pytest.mark.usefixtures("quick_to_compile")
@@ -214,6 +215,11 @@ def test_regression_through_the_same_path(tiny_model, reviews, blomix, tmp_path)
     )
     values = [json.loads(line)["prediction"] for line in output.read_text().splitlines()]
     assert all(np.isfinite(values))
+
+
+def test_the_help_names_every_method(blomix):
+    _, out, _ = blomix("finetune", "--help")
+    assert [name for name in METHODS if name not in out] == []
 
 
 def test_dry_run_says_what_would_happen_and_writes_nothing(tiny_model, reviews, blomix, tmp_path):
