@@ -3,7 +3,7 @@
 A variant is left out that has not run, at each of its rates, on every task and seed that another
 has.
 
-Command: python experiments/low_resource/choose.py [RESULTS_OF_TUNING]
+Command: python experiments/low_resource/choose.py [STUDY]; it reads the cells of STUDY/tuning
 """
 
 import json
@@ -29,9 +29,9 @@ def scores(results: Path) -> dict[str, Cells]:
     return found
 
 
-def main(results: Path) -> None:
+def main(study: Path) -> None:
     lines = ["# Written by choose.py from the tuning study."]
-    found = scores(results)
+    found = scores(study / "tuning" / "results")
     draws = {(task, seed) for cells in found.values() for _, task, seed in cells}
     for variant, cells in sorted(found.items()):
         rates = sorted({rate for rate, _, _ in cells})
@@ -44,9 +44,9 @@ def main(results: Path) -> None:
         edge = " (at the edge of the grid)" if best in (min(means), max(means)) else ""
         table = ", ".join(f"{rate:g}: {value:.4f}" for rate, value in means.items())
         lines += ["", f"[{variant}]", f"learning_rate = {best!r}  # {table}{edge}"]
-    (HERE / "chosen.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (study / "chosen.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "tuning" / "results")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
