@@ -133,7 +133,7 @@ class BilevelProblem:
         """The state before the first step; `task` starts at the pretrained weights.
 
         Warns where the derivative of the inner optimizer's update is not finite at a gradient
-        of 0, and the estimator takes it.
+        of 0, and the estimator takes it; and where alpha has 16 bits.
         """
         alpha_key, key = jax.random.split(key)
         start = self.mixup.init(alpha_key, pretrained)
@@ -141,18 +141,20 @@ class BilevelProblem:
             check_like("task", task, pretrained)
         if alpha is not None:
             check_like("alpha", alpha, start)
-        # Copies, so that the state can be donated while its sources live on.
+        # Copies, so that the state can be donated while its sources live on, and holds no array
+        # twice where an optimizer keeps the weights it started from.
         task = _copy(pretrained if task is None else task)
         alpha = start if alpha is None else _copy(alpha)
         floats, _ = split_floats(task)
         if self.estimator.differentiates_updates:
             warn_if_not_differentiable(self.inner, floats)
+        warn_if_coarse(alpha)
         return BilevelState(
             step=jnp.zeros((), jnp.int32),
             task=task,
             alpha=alpha,
-            inner_state=self.inner.init(floats),
-            outer_state=self.outer.init(alpha),
+            inner_state=self.inner.init(_copy(floats)),
+            outer_state=self.outer.init(_copy(alpha)),
             key=key,
         )
 
@@ -254,10 +256,24 @@ def warn_if_not_differentiable(optimizer: optax.GradientTransformation, params: 
         warnings.warn(
             f"the inner optimizer's update has no finite derivative where a gradient is "
             f"exactly 0 (tried on {path!r}): the hypergradient becomes NaN at the first such "
-            "entry, as in the embedding rows of absent tokens; give the optimizer a small "
-            "eps_root, as in optax.adamw(2e-5, eps_root=1e-16) or blomix.bilevel.adamw(2e-5)",
+            "entry, as in the embedding rows of absent tokens; in float32 or wider, give the "
+            "optimizer a small eps_root, as optax.adamw(2e-5, eps_root=1e-16) and "
+            "blomix.bilevel.adamw(2e-5) have, or, where it has no eps_root, a greater eps",
             stacklevel=3,
         )
+
+
+def warn_if_coarse(alpha: PyTree) -> None:
+    """Warns where alpha has too few bits to follow small steps near 1, where it starts."""
+    for path, leaf in by_path(alpha).items():
+        if jnp.finfo(leaf.dtype).bits < 32:
+            warnings.warn(
+                f"alpha is {leaf.dtype} (at {path!r}): between 0.5 and 1 it moves by steps of "
+                f"{float(jnp.finfo(leaf.dtype).epsneg):.1g} or not at all; give init a finer one, "
+                "alpha=jax.tree.map(lambda a: a.astype(jnp.float32), mixup.init(key, pretrained))",
+                stacklevel=3,
+            )
+            return
 
 
 @lru_cache(maxsize=64)
@@ -274,8 +290,10 @@ def _not_differentiable(optimizer, treedef, layout: tuple) -> str | None:
             params,
         )
 
+        loss = jnp.ones(())
+
         def update(gradients):
-            return optimizer.update(gradients, optimizer.init(params), params)[0]
+            return optimizer.update(gradients, optimizer.init(params), params, value=loss)[0]
 
         try:
             updates, pull_back = jax.vjp(update, gradients)

@@ -18,9 +18,9 @@ Constraint = Literal["clip", "sigmoid"]
 Where = Callable[[tuple, Any], bool] | str
 Initial = float | tuple[float, float] | Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
-# Down to the first component that ends in a number, else to `layers` or `blocks`; a leaf's own
-# name (the last component) does not count.
-LAYER = r"^(?:.*?/)??[^/]*\d(?=/)|^(?:.*?/)??(?:layers|blocks)(?=/)"
+# Down to the first component that ends in a number, else to `layers`, `blocks` or a kind of them,
+# such as `decoder_layers`; a leaf's own name (the last component) does not count.
+LAYER = r"^(?:.*?/)??[^/]*\d(?=/)|^(?:.*?/)??(?:[^/]*_)?(?:layers|blocks)(?=/)"
 
 # Keeps the logit of an initial share finite, and its slope large enough to learn from.
 _SIGMOID_MARGIN = 1e-3
@@ -44,7 +44,8 @@ class Mixup:
 
     For all but `"layer"`, alpha is a pytree like the weights, with None at leaves that are not
     mixed; for `"layer"` it is a mapping from the layer's path to its number. Each array of alpha
-    has the dtype of its leaf.
+    has the dtype of its leaf (of the widest of its layer), and `mix` takes a wider one: an alpha of
+    16 bits is too coarse near 1 to follow a small outer step.
 
     Args:
       granularity: see above.
@@ -63,7 +64,8 @@ class Mixup:
       rank: r, for `"rank1"`.
       layer: for `"layer"`: a regular expression; what it matches in the joined path is the
         layer's path. Default: the path down to the first component that ends in a digit, else to
-        one called `layers` or `blocks`. A leaf without a match is a layer of its own.
+        one called `layers` or `blocks`, or `decoder_layers` and the like. A leaf without a match
+        is a layer of its own.
 
     Raises:
       InputError: an option that does not exist; from the methods, a leaf that is missing, extra
@@ -201,13 +203,16 @@ class Mixup:
             if not self._is_mixed(path, leaf):
                 continue
             unit = self._unit_shape(leaf)
-            shared = layers.setdefault(self.layer_of(joined(path)), unit)
+            layer = self.layer_of(joined(path))
+            shared = layers.get(layer, unit)
             if shared.shape != unit.shape:
                 raise InputError(
                     f"Mixup: leaf {joined(path)!r} is a stack of shape {unit.shape}, but its layer "
-                    f"{self.layer_of(joined(path))!r} one of {shared.shape}; give Mixup a `layer` "
-                    "expression that tells them apart"
+                    f"{layer!r} one of {shared.shape}; give Mixup a `layer` expression that tells "
+                    "them apart"
                 )
+            dtype = jnp.promote_types(shared.dtype, unit.dtype)
+            layers[layer] = jax.ShapeDtypeStruct(unit.shape, dtype)
         return layers
 
     def _unit_shape(self, leaf: Any) -> Any:
@@ -291,7 +296,7 @@ class Mixup:
         share, rest = self._shares(unit)
         # The second form gives exactly the pretrained weight where the task weight equals it.
         mixed = share * w + rest * w0 if self.formula == "released" else w0 + share * (w - w0)
-        return jnp.reshape(mixed, jnp.shape(task))
+        return jnp.reshape(mixed, jnp.shape(task)).astype(jnp.result_type(task))
 
 
 def _matrix_shape(leaf: Any) -> tuple[int, ...]:

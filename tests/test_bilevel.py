@@ -48,8 +48,17 @@ def test_an_unused_embedding_row_gives_a_finite_hypergradient(name):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
-def test_adam_without_eps_root_is_warned_about_and_would_give_nan():
-    p = problem(inner=optax.adam(0.01))
+@pytest.mark.parametrize(
+    "inner",
+    [
+        optax.adam(0.01),
+        # Asks for the loss.
+        optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau()),
+    ],
+    ids=["adam", "plateau"],
+)
+def test_adam_without_eps_root_is_warned_about_and_would_give_nan(inner):
+    p = problem(inner=inner)
     with pytest.warns(UserWarning, match=r"no finite derivative .*eps_root=1e-16"):
         state = p.init(KEY, PRETRAINED)
     grads = jax.jit(p.hypergradient)(state, PRETRAINED, INNER, OUTER)
@@ -140,12 +149,13 @@ def test_lookahead_redoes_the_inner_steps_with_the_new_alpha():
 
 def test_aux_is_reported():
     def with_aux(params, batch, key):
-        return loss(params, batch, key), {"count": jnp.sum(batch["ids"]), "key": key}
+        return loss(params, batch, key), {"count": jnp.sum(batch["ids"]), "key": key, "rows": 6}
 
     p = BilevelProblem(with_aux, Mixup(), adamw(0.01), unroll=STEPS, has_aux=True)
     _, metrics = jax.jit(p.step)(p.init(KEY, PRETRAINED), PRETRAINED, INNER, OUTER)
     np.testing.assert_array_equal(metrics["inner_aux"]["count"], INNER["ids"].sum(-1))
     assert metrics["outer_aux"]["count"] == OUTER["ids"].sum()
+    assert metrics["inner_aux"]["rows"].tolist() == [6] * STEPS  # a plain number
 
 
 def test_init_takes_a_task_and_an_alpha():
@@ -158,8 +168,23 @@ def test_init_takes_a_task_and_an_alpha():
     jax.tree.map(np.testing.assert_array_equal, given.alpha, alpha)
 
 
-def test_the_state_may_be_donated():
-    p = problem()
+def test_a_finer_alpha_follows_what_one_of_16_bits_does_not():
+    coarse = {name: jnp.asarray(w, jnp.bfloat16) for name, w in PRETRAINED.items()}
+    p = problem(outer=optax.sgd(1e-3))
+    with pytest.warns(UserWarning, match=r"alpha is bfloat16 \(at 'embedding/.*0\.004"):
+        start = p.init(KEY, coarse).alpha
+    fine = jax.tree.map(lambda a: a.astype(jnp.float32), start)
+    state, _ = jax.jit(p.step)(p.init(KEY, coarse, alpha=fine), coarse, INNER, OUTER)
+    assert state.task["kernel"].dtype == jnp.bfloat16
+    assert p.mixup.mix(state.alpha, state.task, coarse)["kernel"].dtype == jnp.bfloat16
+    moved = jax.tree.map(lambda after, before: bool((after != before).any()), state.alpha, fine)
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("inner", [adamw(0.01), optax.contrib.prodigy()], ids=["adamw", "prodigy"])
+@pytest.mark.filterwarnings("ignore:the inner optimizer's update has no finite derivative")
+def test_the_state_may_be_donated(inner):
+    p = problem(inner=inner)
     pretrained = jax.tree.map(jnp.asarray, PRETRAINED)
     state = p.init(KEY, pretrained)
     step = jax.jit(p.step, donate_argnums=0)

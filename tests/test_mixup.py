@@ -144,6 +144,22 @@ def test_dtype_is_that_of_the_leaf(weights):
     assert alpha["layer_0"]["query"]["row"].dtype == jnp.float32
 
 
+def test_a_layer_of_two_dtypes_has_an_alpha_of_the_wider_and_keeps_both(weights):
+    weights["layer_0"]["key"] = jnp.asarray(weights["layer_0"]["key"], jnp.bfloat16)
+    mixup = Mixup("layer", init=0.5)
+    alpha = mixup.init(KEY, weights)
+    assert alpha["layer_0"].dtype == jnp.float32
+    mixed = mixup.mix(alpha, weights, weights)["layer_0"]
+    assert (mixed["key"].dtype, mixed["query"].dtype) == (jnp.bfloat16, jnp.float32)
+
+
+def test_stacks_of_layers_are_found_by_their_name(weights):
+    kernels = {"query": weights["stack"]["kernel"], "key": weights["stack"]["kernel"]}
+    trees = {"layers": kernels, "decoder_layers": kernels, "players": {"kernel": np.ones((2, 2))}}
+    alpha = Mixup("layer").init(KEY, trees)
+    assert set(alpha) == {"layers", "decoder_layers", "players/kernel"}
+
+
 def test_where_by_expression_and_by_predicate(weights):
     by_name = Mixup(where="query|key").init(KEY, weights)
     by_call = Mixup(where=lambda path, x: path[-1].key in ("query", "key")).init(KEY, weights)

@@ -18,12 +18,17 @@ def depth_of(encoder: "Encoder", path) -> int:
         return 0
     if part == "decoder_embeddings":  # with the layer below the decoder's first
         return encoder.architecture.num_layers
-    if part not in ("layers", "decoder_layers"):
+    if not in_layers(path):
         return number_of_layers(encoder) + 1
     layer = encoder.layer_of(path)
     if layer is None:
         raise InputError("expected an encoder with a leaf a layer; load it without scan_layers")
     return layer + 1
+
+
+def in_layers(path) -> bool:
+    """Whether the leaf belongs to a layer, stacked or not."""
+    return joined(path).split("/")[0] in ("layers", "decoder_layers")
 
 
 def number_of_layers(encoder: "Encoder") -> int:

@@ -134,6 +134,12 @@ class InnerStep:
         updates, state = self.setting.inner.update(gradient, state, task, value=kept.loss)
         return optax.apply_updates(task, updates), state
 
+    def loss_around(self, alpha: PyTree, task: PyTree, gradient: PyTree, loss: jax.Array):
+        """`loss`, with the derivative G: for an optimizer whose update depends on the loss."""
+        mixed = self.mix(alpha, task)
+        moved = optax.tree.sub(mixed, jax.lax.stop_gradient(mixed))
+        return loss + optax.tree.vdot(gradient, moved).astype(loss.dtype)
+
     def back_through_update(self, alpha: PyTree, carry: Carry, kept: Kept, after: Carry):
         """Cotangents (alpha, (task, state), G) from those of the carry after the step.
 
@@ -143,7 +149,8 @@ class InnerStep:
         floats, others = split_floats(state)
 
         def update(alpha, task, floats, gradient):
-            kept_here = kept._replace(gradient=gradient)
+            loss = self.loss_around(alpha, task, gradient, kept.loss)
+            kept_here = kept._replace(loss=loss, gradient=gradient)
             task, state = self.update(alpha, (task, merge(floats, others)), kept_here)
             return task, split_floats(state)[0]
 
@@ -258,7 +265,7 @@ def _last_step(step: InnerStep, alpha: PyTree, before: Carry, data: PyTree):
     )
 
     alpha_bar = _sum(alpha_bar, alpha_update, alpha_gradient)
-    record = jax.tree.map(lambda x: x[None], Record(kept.loss, norm, aux))
+    record = jax.tree.map(lambda x: jnp.asarray(x)[None], Record(kept.loss, norm, aux))
     outer = (outer_loss, Outcome(task, state, record, outer_aux))
     return outer, (alpha_bar, (_sum(bars[0], task_gradient), bars[1]))
 

@@ -33,6 +33,10 @@ class FiniteDifference(Estimator):
     (arXiv:1806.09055), eq. 8, with the inner optimizer's own derivative in the place of its
     learning rate. The error is of order e^2 from the curvature, and of the rounding divided by e.
 
+    An entry of g that is exactly 0 (the row of a token that the batch lacks) has a c of
+    1 / sqrt(eps_root) under Adam if it never was anything else, and would take the whole step for
+    itself. No loss depends on it, so one whose c exceeds that of all entries in use stays in place.
+
     Cost in gradients: 1 + 3 K.
 
     Args:
@@ -77,13 +81,15 @@ def _difference_gradient(
 
 
 def _forward(options, f, task, alpha, data):
-    return plain_gradient(f, task, alpha, data), (task, alpha, data)
+    value, g = plain_gradient(f, task, alpha, data)
+    return (value, g), (task, alpha, data, jax.tree.map(lambda g: g != 0, g))
 
 
 def _backward(options, f, residuals, cotangents):
-    task, alpha, data = residuals
-    _, direction = cotangents
+    task, alpha, data, used = residuals
+    (loss_bar, _), direction = cotangents
     shared, (batch, key) = data
+    direction = _in_use(direction, used)
     step = _step(options.scale, direction)
 
     def gradient(sign, side):
@@ -92,8 +98,11 @@ def _backward(options, f, residuals, cotangents):
         at = (point, alpha, (shared, (batch, side_key)))
         return jax.grad(f, argnums=(0, 1), has_aux=True)(*at)[0]
 
+    # An optimizer that looks at the loss has a cotangent of it, whose gradient is the mean.
     h_task, h_alpha = jax.tree.map(
-        lambda plus, minus: ((plus - minus) / (2 * step)).astype(plus.dtype),
+        lambda plus, minus: ((plus - minus) / (2 * step) + loss_bar * (plus + minus) / 2).astype(
+            plus.dtype
+        ),
         gradient(1, 0),
         gradient(-1, 1),
     )
@@ -101,6 +110,12 @@ def _backward(options, f, residuals, cotangents):
 
 
 _difference_gradient.defvjp(_forward, _backward)
+
+
+def _in_use(direction: PyTree, used: PyTree) -> PyTree:
+    """`direction` without the entries not `used` that are greater than all that are."""
+    greatest = optax.tree.norm(jax.tree.map(jnp.multiply, direction, used), ord="inf")
+    return jax.tree.map(lambda d, u: jnp.where(u | (jnp.abs(d) <= greatest), d, 0), direction, used)
 
 
 def _step(scale: float, direction: PyTree) -> jax.Array:

@@ -77,10 +77,9 @@ def unroll(setting: Setting, gradient: Callable, alpha: PyTree):
     def inner_step(carry, data):
         task, inner_state = carry
         (loss, aux), g = gradient(setting.f, task, alpha, (setting.shared, data))
-        loss, aux = jax.lax.stop_gradient((loss, aux))
         updates, inner_state = setting.inner.update(g, inner_state, task, value=loss)
-        norm = jax.lax.stop_gradient(optax.tree.norm(g))
-        return (optax.apply_updates(task, updates), inner_state), Record(loss, norm, aux)
+        record = jax.lax.stop_gradient(Record(loss, optax.tree.norm(g), aux))
+        return (optax.apply_updates(task, updates), inner_state), record
 
     return jax.lax.scan(inner_step, (setting.task, setting.inner_state), setting.inner_data)
 
