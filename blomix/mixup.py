@@ -204,7 +204,7 @@ class Mixup:
                 continue
             unit = self._unit_shape(leaf)
             layer = self.layer_of(joined(path))
-            shared = layers.get(layer, unit)
+            shared = layers.setdefault(layer, unit)
             if shared.shape != unit.shape:
                 raise InputError(
                     f"Mixup: leaf {joined(path)!r} is a stack of shape {unit.shape}, but its layer "

@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 import fcntl
+import fnmatch
 import json
 import sys
 import time
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -82,9 +82,16 @@ class Bench:
         """This shard's part of the grid. The cells of a unit, one variant at one length of rows,
         share compiled steps, so that no two processes should divide them."""
         units: dict[str, list[Cell]] = {}
-        for cell in self.workshop.study.cells():
-            place = f"{cell.variant.label}/{cell.task.name}/{cell.n}"
-            if not self.select or any(fnmatch(place, pattern) for pattern in self.select):
+        cells = self.workshop.study.cells()
+        places = [f"{cell.variant.label}/{cell.task.name}/{cell.n}" for cell in cells]
+        for pattern in self.select:
+            if not fnmatch.filter(places, pattern):
+                raise InputError(
+                    f"--select {pattern}: no cell of {self.workshop.study.folder} matches; a cell "
+                    f"is VARIANT/TASK/N, such as {places[0]}"
+                )
+        for cell, place in zip(cells, places, strict=True):
+            if not self.select or any(fnmatch.fnmatch(place, pattern) for pattern in self.select):
                 units.setdefault(f"{cell.variant.name}-{cell.task.max_length}", []).append(cell)
         part, parts = self.shard
         return list(units.items())[part - 1 :: parts]

@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from blomix.errors import InputError, is_out_of_memory
 from blomix.small_files import read_text
@@ -97,14 +97,21 @@ def with_settings(config: type, argv: list[str]) -> list[str]:
 def as_flags(config: type, path: Path) -> list[str]:
     """A TOML file's settings as flags; a list repeats its flag.
 
-    The table `resolved`, which a run's config.toml has for its readers, is passed over.
+    The table `resolved`, which a run's config.toml has for its readers, is passed over, and what a
+    command takes by its place is no setting.
     """
-    known = {field.name for field in dataclasses.fields(config)}
+    from tyro.conf import Positional
+
+    hints = get_type_hints(config, include_extras=True)
+    placed = {name for name, hint in hints.items() if Positional in get_args(hint)[1:]}
+    known = {field.name for field in dataclasses.fields(config)} - placed
     flags = []
     for key, value in read_toml(path).items():
         name = key.replace("-", "_")
         if name == "resolved":
             continue
+        if name in placed:
+            raise InputError(f"{path}: {key!r} is told by its place on the command line alone")
         if name not in known:
             raise InputError(f"{path}: no setting {key!r}; there are {', '.join(sorted(known))}")
         flag = f"--{name.replace('_', '-')}"

@@ -27,24 +27,33 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     from blomix.cli.columns import columns_of
-    from blomix.data import load
+    from blomix.data import load, reading
     from blomix.recipe import Result
+    from blomix.recipe.artifacts import trained_on
     from blomix.recipe.progress import Progress
 
+    progress = Progress(quiet=config.json)
     result = Result.load(config.run)
     examples = load(
         config.data,
-        **columns_of(config.run, config.text, config.text_pair, config.label),
+        **columns_of(result.summary, config.text, config.text_pair, config.label),
         label_names=result.label_names,
         regression=result.model.regression,
         split="validation",
     )
-    scores = result.evaluate(examples, Progress(quiet=config.json))
+    progress.note(reading(examples))
+    if seen := trained_on(config.run, examples):
+        progress.note(
+            f"{examples.name}: {seen} of {len(examples)} examples were trained on: the score says "
+            "less about new texts"
+        )
+    scores = result.evaluate(examples, progress)
     return {
         "metric": result.summary["metric"],
         "score": scores.pop("score"),
         "metrics": scores,
         "examples": len(examples),
+        "trained_on": seen,
         "run": str(config.run),
     }
 

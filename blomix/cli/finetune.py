@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from blomix.cli.labels import REGRESSION, LabelKind
+from blomix.cli.labels import REGRESSION, LabelKind, Metric, scored_by
 from blomix.errors import InputError
 
 
@@ -38,6 +38,9 @@ class Config:
     """Column of the label; found by its name if left out."""
     label_kind: LabelKind = "auto"
     """What the labels are; auto takes numbers with a fractional part for values."""
+    metric: Metric = "auto"
+    """The score; auto: a known task's own, else accuracy, or Spearman's correlation of values. f1
+    is that of the class whose name comes last where there are two, else the mean over classes."""
     train_size: int | None = None
     """Use a stratified draw of this many training examples; without validation data the scored
     20 % are of these too."""
@@ -107,13 +110,12 @@ def run(config: Config) -> dict[str, Any]:
     hosts.join(config.coordinator, config.processes, config.process)
     method = method_of(config)
     source, columns = source_of(config), columns_of(config)
-    train = load(source, **columns, split="train")
+    train = scored_by(config.metric, load(source, **columns, split="train"))
     validation = None
     if config.validation is not None or config.task is not None:
-        validation = load(
-            config.validation or source,
-            **columns | train.kind,
-            split="validation",
+        validation = scored_by(
+            config.metric,
+            load(config.validation or source, **columns | train.kind, split="validation"),
         )
     if config.train_size is not None:
         seed = config.seed if config.subset_seed is None else config.subset_seed
@@ -135,7 +137,7 @@ def run(config: Config) -> dict[str, Any]:
         "place": placement(config),
     }
     if config.dry_run:
-        return dry_run(model, train, validation, method, **options)
+        return dry_run(model, train, validation, method, quiet=config.json, **options)
     result = finetune(
         model,
         train,

@@ -1,8 +1,33 @@
-"""What the labels of a file are, as `--label-kind` tells it."""
+"""What the labels of a file are and how they are scored, as `--label-kind` and `--metric` tell."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
+from blomix.errors import InputError
+
+if TYPE_CHECKING:
+    from blomix.data import Examples
+
+Metric = Literal["auto", "accuracy", "f1", "mcc", "pearson", "spearman"]
 LabelKind = Literal["auto", "classes", "values"]
 
 # The kind as `blomix.data.load` takes it; None leaves it to the labels.
 REGRESSION: dict[LabelKind, bool | None] = {"auto": None, "classes": False, "values": True}
+
+
+def scored_by(metric: Metric, examples: "Examples") -> "Examples":
+    """The examples with that figure of merit; `auto` leaves them theirs.
+
+    Raises:
+      InputError: a metric of classes for values, or the reverse.
+    """
+    if metric == "auto":
+        return examples
+    kinds = {True: ("pearson", "spearman"), False: ("accuracy", "f1", "mcc")}
+    if metric not in kinds[examples.is_regression]:
+        kind = "values" if examples.is_regression else "classes"
+        raise InputError(
+            f"--metric {metric}: the labels of {examples.name} are {kind}, which are scored by "
+            f"{' or '.join(kinds[examples.is_regression])}"
+        )
+    return replace(examples, metric=metric)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blomix.cli import finetune
-from blomix.cli.labels import REGRESSION, LabelKind
+from blomix.cli.labels import REGRESSION, LabelKind, Metric, scored_by
 from blomix.errors import InputError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -44,6 +44,9 @@ class Config:
     """Column of the label; found by its name if left out."""
     label_kind: LabelKind = "auto"
     """What the labels are; auto takes numbers with a fractional part for values."""
+    metric: Metric = "auto"
+    """The score; auto: a known task's own, else accuracy, or Spearman's correlation of values. f1
+    is that of the class whose name comes last where there are two, else the mean over classes."""
     folds: int = 3
     """Folds of blomix's search."""
     epochs: float = 9.0
@@ -66,7 +69,7 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
-    from blomix.data import load, reading
+    from blomix.data import duplicates, load, reading, remarks
     from blomix.encoders import Encoder
     from blomix.pilot.decision import COLLECT, decide
     from blomix.pilot.page import write_page
@@ -88,6 +91,7 @@ def run(config: Config) -> dict[str, Any]:
         label=config.label,
         regression=REGRESSION[config.label_kind],
     )
+    examples = scored_by(config.metric, examples)
     encoder = Encoder.from_pretrained(
         config.model,
         **examples.head,
@@ -99,6 +103,14 @@ def run(config: Config) -> dict[str, Any]:
         (config.out / "figures").mkdir(parents=True, exist_ok=True)
     flags = flags_of(config)
     note(reading(examples))
+    repeats = duplicates(examples)
+    for remark in remarks(examples, repeats):
+        note(remark)
+    if repeats["rows"]:
+        note(
+            f"{examples.name}: {repeats['rows']} rows repeat the text of another; on both sides of "
+            "a split they make the score say less about new texts"
+        )
     with sigterm_as_interrupt():
         cells = run_trial(
             encoder,

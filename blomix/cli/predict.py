@@ -16,7 +16,8 @@ class Config:
     data: Path
     """File of texts; labels are not needed."""
     output: Path
-    """File to write: .csv, .tsv or .jsonl. An existing one is not touched."""
+    """File to write: .csv, .tsv or .jsonl. An existing one is not touched. In .csv and .tsv a text
+    that a spreadsheet would take for a formula (it starts with =, +, - or @) gets a ' before it."""
     text: str | None = None
     """Column of the text; if left out the one trained on, or found by its name."""
     text_pair: str | None = None
@@ -27,15 +28,17 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     from blomix.cli.columns import columns_of
-    from blomix.data import check_output, load, write_columns
+    from blomix.data import check_output, load, reading, write_columns
     from blomix.recipe import Result
     from blomix.recipe.progress import Progress
 
     check_output(config.output)
     result = Result.load(config.run)
-    columns = columns_of(config.run, config.text, config.text_pair)
+    progress = Progress(quiet=config.json)
+    columns = columns_of(result.summary, config.text, config.text_pair)
     examples = load(config.data, **columns, labelled=False)
-    logits = result.logits(examples, Progress(quiet=config.json))
+    progress.note(reading(examples))
+    logits = result.logits(examples, progress)
     write_columns(config.output, table(examples, result, logits))
     return {"output": str(config.output), "examples": len(examples)}
 

@@ -5,7 +5,7 @@ from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, digest_of, duplicates, leakage
 from blomix.data.load import load
 from blomix.data.output import check_output, write_columns
-from blomix.data.remarks import reading, remarks
+from blomix.data.remarks import leak_remarks, reading, remarks
 from blomix.data.splits import folds, holdout, subsample
 from blomix.data.tasks import TASKS, Task
 
@@ -22,6 +22,7 @@ __all__ = [
     "examples_of",
     "folds",
     "holdout",
+    "leak_remarks",
     "leakage",
     "load",
     "reading",

@@ -67,8 +67,10 @@ def find_columns(
     found = Columns(text, text_pair, label if labelled else None)
     for name in found.used:
         if name not in columns:
+            flag = {text: "--text", text_pair: "--text-pair"}.get(name, "--label")
             raise InputError(
-                f"{where}: no column {show(name)}{near(name, columns)}; it has {show_all(columns)}"
+                f"{where}: no column {show(name)}{near(name, columns)}; it has "
+                f"{show_all(columns)}; say which with {flag}"
             )
         if columns.count(name) > 1:
             raise InputError(f"{where}: the column {show(name)} is there twice; rename one")
@@ -78,13 +80,11 @@ def find_columns(
 
 
 def _refuse_other_separator(columns: Sequence[str], where: str, text: str | None) -> None:
-    """A lone column whose name is several known ones in a row: the separator is another."""
+    """A lone column whose name is several: the separator is another."""
     if len(columns) != 1 or columns[0] == text:
         return
-    known = {*TEXTS, *LABELS, *(name for pair in PAIRS for name in pair), (text or "").casefold()}
     for separator in ",;\t|":
-        parts = [part.strip().strip('"').casefold() for part in columns[0].split(separator)]
-        if len(parts) > 1 and known & set(parts):
+        if separator in columns[0]:
             raise InputError(
                 f"{where}: one column, {show(columns[0])}, whose name has {show(separator)} in it; "
                 "the cells of a .csv file are separated by commas, those of a .tsv file by tabs"

@@ -13,6 +13,11 @@ from blomix.errors import InputError
 def read_json_lines(path: Path) -> Table:
     where = show_path(path)
     text = read_text(path)
+    if text.lstrip().startswith("["):
+        raise InputError(
+            f"{where}: a JSON array; expected one JSON object a line, as jq -c '.[]' and pandas' "
+            "to_json(orient='records', lines=True) write them"
+        )
     first = next(_objects(text, where), None)
     if first is None:
         raise InputError(f"{where}: the file is empty; expected one JSON object a line")

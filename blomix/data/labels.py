@@ -7,8 +7,8 @@
 3. A class is named by its label as written (white space around it dropped), so "1" and "1.0" are
    two classes. Classes are sorted naturally (2 before 10) unless names are given.
    Two classes that look the same (but for zero-width characters, say) are an error.
-4. A missing label (an empty cell, null) is an error, and so is a label that is not among the given
-   class names.
+4. A missing label (an empty cell, null, a NaN that is no text) is an error, and so is a label that
+   is not among the given class names.
 """
 
 import math
@@ -59,7 +59,8 @@ def decide_labels(
 def _cell(value: object, where: str, row: int) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if value is None or (isinstance(value, str) and not value.strip()):
+    missing = value is None or (isinstance(value, str) and not value.strip())
+    if missing or (isinstance(value, float) and math.isnan(value)):  # as pandas has it
         raise InputError(f"{where}, row {row}: the label is missing")
     if not isinstance(value, str | int | float):
         raise InputError(

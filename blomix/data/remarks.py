@@ -1,5 +1,6 @@
 """What a user should hear of labelled data before a model is trained on it."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -9,25 +10,25 @@ from blomix.data.labels import is_number, twins
 from blomix.data.messages import show, show_all
 
 _FEW_CLASSES = 8
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _SCALE = 5  # more whole numbers than this, such as ages, are seldom names
 
 
 def reading(examples: Examples) -> str:
-    """Which columns were taken for what, and the labels with their rows, on one line."""
+    """Which columns were taken for what, and any labels with their rows, on one line."""
     columns = examples.columns
     found = [f"{examples.name}: {len(examples)} examples"]
     if columns is not None:
         texts = " and ".join(show(name) for name in (columns.text, columns.pair) if name)
-        found.append(f"text in {texts}, label in {show(columns.label)}")
-    return "; ".join([*found, _labels(examples)])
+        label = f", label in {show(columns.label)}" if columns.label else ""
+        found.append(f"text in {texts}{label}")
+    return "; ".join(found if examples.labels is None else [*found, _labels(examples)])
 
 
-def remarks(
-    train: Examples, scored: Examples, repeats: Mapping[str, int], leaked: Mapping[str, int]
-) -> Iterator[str]:
-    """What may be a mistake in the data, a line each; nothing where all is well.
+def remarks(train: Examples, repeats: Mapping[str, int]) -> Iterator[str]:
+    """What may be a mistake in the training data, a line each; nothing where all is well.
 
-    repeats, leaked: what `duplicates` finds in `train`, and `leakage` between the two.
+    repeats: what `duplicates` finds there.
     """
     if empty := sum(not text.strip() for text in train.texts):
         yield f"{train.name}: {empty} of {len(train)} training texts are empty"
@@ -36,12 +37,6 @@ def remarks(
             f"{train.name}: {repeats['conflicting_texts']} training texts are there with more than "
             "one label"
         )
-    if leaked["rows"]:
-        yield (
-            f"{scored.name}: {leaked['rows']} of {len(scored)} scored examples have a text that is "
-            f"trained on too ({leaked['conflicting']} with another label): the score says less "
-            "about new texts"
-        )
     names = train.label_names or ()
     for twin, name in twins(names, str.casefold):
         yield f"{train.name}: the labels {show(twin)} and {show(name)} are two classes"
@@ -49,6 +44,21 @@ def remarks(
         yield (
             f"{train.name}: {len(names)} numbers are taken for classes; if they are values, give "
             "--label-kind values"
+        )
+    if all(_COMMA.fullmatch(name) for name in names) and names:
+        yield (
+            f"{train.name}: numbers with a comma ({show_all(names, 3)}) are taken for classes; if "
+            "they are values, write them with a point"
+        )
+
+
+def leak_remarks(scored: Examples, leaked: Mapping[str, int]) -> Iterator[str]:
+    """What `leakage` found of the scored examples among those trained on."""
+    if leaked["rows"]:
+        yield (
+            f"{scored.name}: {leaked['rows']} of {len(scored)} scored examples have a text that is "
+            f"trained on too ({leaked['conflicting']} with another label): the score says less "
+            "about new texts"
         )
 
 

@@ -1,5 +1,6 @@
 """`Encoder`: a pretrained text encoder with a linear head, as pure functions of its weights."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,8 @@ from blomix.errors import InputError
 
 if TYPE_CHECKING:
     from blomix.data import Examples
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,8 +306,16 @@ def _model(config, where, family: Family, options, pooling, number, dropout) -> 
 
 
 def _in_order(params: Params, stored: tuple[str, ...] | None, names: tuple[str, ...] | None):
-    """A loaded head with its outputs in the order of `names`, where it holds the same names."""
-    if stored is None or names is None or stored == names or set(stored) != set(names):
+    """A loaded head with its outputs in the order of `names`, where it holds the same names; where
+    it holds others, they are taken for these in turn, and a line says so."""
+    if stored is None or names is None or stored == names:
+        return params
+    if set(stored) != set(names):
+        logger.warning(
+            "head: the checkpoint's own, for %s: its outputs are taken for %s",
+            ", ".join(map(repr, stored)),
+            ", ".join(map(repr, names)),
+        )
         return params
     order = jnp.array([stored.index(name) for name in names])
     head = {name: leaf[..., order] for name, leaf in params["head"].items()}

@@ -138,7 +138,7 @@ class InnerStep:
         """`loss`, with the derivative G: for an optimizer whose update depends on the loss."""
         mixed = self.mix(alpha, task)
         moved = optax.tree.sub(mixed, jax.lax.stop_gradient(mixed))
-        return loss + optax.tree.vdot(gradient, moved).astype(loss.dtype)
+        return loss + jnp.asarray(optax.tree.vdot(gradient, moved), loss.dtype)
 
     def back_through_update(self, alpha: PyTree, carry: Carry, kept: Kept, after: Carry):
         """Cotangents (alpha, (task, state), G) from those of the carry after the step.

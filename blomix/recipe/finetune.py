@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blomix.data import Examples, cut_rows, digest_of, examples_of, holdout, reading, remarks
+from blomix.data import (
+    Examples,
+    cut_rows,
+    digest_of,
+    examples_of,
+    holdout,
+    leak_remarks,
+    reading,
+    remarks,
+)
 from blomix.errors import InputError
 from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
@@ -71,10 +80,11 @@ def finetune(
     Raises:
       InputError: data that cannot be trained on, or a run directory of another run.
     """
-    recipe = recipe or Recipe()
+    recipe = Recipe() if recipe is None else recipe
+    check_arguments(model, recipe, seed)
     check_rows(recipe, place)
     progress = Progress(quiet or not is_first())
-    model, train, validation = matched(model, *splits(train, validation, seed, progress))
+    model, train, validation = matched(model, *splits(model, train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
     # Before the run directory is made, for it refuses folds that the rows do not allow.
     rows = artifacts.splits_record(job, recipe, validation)
@@ -131,15 +141,19 @@ def dry_run(
     max_length: int = 128,
     together: bool | None = None,
     place: Placement = ONE_DEVICE,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """The resolved settings, parameter counts and a memory estimate; nothing is trained.
 
     The estimate is the compiler's for the first phase: arguments and temporaries of one step.
     """
     check_rows(recipe, place)
-    progress = Progress(quiet=True)
-    model, train, validation = matched(model, *splits(train, validation, seed, progress))
+    progress = Progress(quiet)
+    model, train, validation = matched(model, *splits(model, train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
+    if not quiet:
+        for line in remarks_on(job, validation, artifacts.splits_record(job, recipe, validation)):
+            progress.note(line)
     phase = next(recipe.fit(job), None)  # the probe has none
     steps, memory = 0, {}
     if together is None:
@@ -158,6 +172,20 @@ def dry_run(
     }
 
 
+def check_arguments(model: "Encoder", recipe: Training, seed: int) -> None:
+    """Raises InputError at an argument of another kind: what a person may well try."""
+    from blomix.encoders import Encoder
+
+    if not isinstance(model, Encoder):
+        raise InputError(
+            f"model: expected an encoder, as Encoder.from_pretrained gives, found {model!r}"
+        )
+    if not isinstance(recipe, Training):
+        raise InputError(f"recipe: expected a method such as Recipe() or Plain(), found {recipe!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed: expected a whole number of at least 0, found {seed!r}")
+
+
 def check_rows(recipe: Training, place: Placement) -> None:
     """Raises InputError unless the devices can share out what is computed at once of a batch."""
     rows = recipe.batch_size // recipe.accumulate
@@ -174,12 +202,20 @@ def check_rows(recipe: Training, place: Placement) -> None:
         )
 
 
-def splits(train: Labelled, validation: Labelled | None, seed: int, progress: Progress):
+def splits(
+    model: "Encoder",
+    train: Labelled,
+    validation: Labelled | None,
+    seed: int,
+    progress: Progress,
+):
     """Training and scored examples; the latter are held out where there are none."""
-    train = examples_of(train)
+    train = examples_of(train, regression=model.regression or None)
+    train.targets  # noqa: B018 - raises where there are none
     progress.note(reading(train))
     if validation is not None:
         scored = examples_of(validation, like=train)
+        scored.targets  # noqa: B018
         scored.check_paired(train.pairs is not None, "the training examples")
         return train, scored
     rows, held = holdout(train, 0.2, seed)
@@ -196,7 +232,6 @@ def matched(model: "Encoder", train: Examples, validation: Examples):
     Raises:
       InputError: a head for other labels than these.
     """
-    train.targets  # noqa: B018 - raises where there are none
     needed = train.is_regression, train.num_labels
     if needed != (model.regression, model.num_labels):
         heads = [
@@ -237,7 +272,8 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
 def remarks_on(job: Job, validation: Examples, rows: dict[str, Any]) -> Iterator[str]:
     """What may be a mistake in the data, or in the length that its texts are given; `rows` is the
     record of the splits."""
-    yield from remarks(job.train, validation, rows["duplicates"]["train"], rows["leakage"])
+    yield from remarks(job.train, rows["duplicates"]["train"])
+    yield from leak_remarks(validation, rows["leakage"])
     if cut := cut_rows(job.train, job.encoder.tokenizer, job.arrays, job.max_length):
         yield (
             f"{job.train.name}: {cut} of {len(job.train)} training texts are longer than "
@@ -360,6 +396,7 @@ def score(
             "validation": digest_of(validation.digests),
         },
         "pairs": validation.pairs is not None,
+        "columns": None if job.train.columns is None else asdict(job.train.columns),
         "facts": fitted.facts,
     }
     return Result(job.encoder, fitted.params, summary | scored), logits

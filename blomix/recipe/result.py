@@ -51,6 +51,14 @@ class Result:
                     f"{run_dir / 'result.json'} is damaged: expected {name!r} of type "
                     f"{kind.__name__}, found {summary.get(name)!r}"
                 )
+        columns = summary.get("columns") or {}
+        if not isinstance(columns, dict) or not all(
+            isinstance(name, str | None) for name in columns.values()
+        ):
+            raise InputError(
+                f"{run_dir / 'result.json'} is damaged: expected 'columns' to be names, found "
+                f"{columns!r}"
+            )
         manifest.verify(run_dir / "export")
         # By the run's own names: LABEL_0 in a config.json may be a class or a placeholder.
         model = Encoder.from_pretrained(run_dir / "export", label_names=summary["labels"] or None)
@@ -87,12 +95,15 @@ class Result:
         """The label name of each text, or its value for a regression."""
         return self.decide(self.logits(texts))
 
-    def evaluate(self, examples: Examples, progress: Progress | None = None) -> dict[str, float]:
-        """The metrics of the run's task on labelled examples.
+    def evaluate(
+        self, examples: Examples | tuple[Sequence, Sequence], progress: Progress | None = None
+    ) -> dict[str, float]:
+        """The metrics of the run's task on labelled examples, or on `(texts, labels)`.
 
         Raises:
           InputError: the examples have no labels, or others than the model.
         """
+        examples = examples_of(examples, regression=self.model.regression or None)
         examples = examples.like(self.label_names, self.model.regression)
         logits = self.logits(examples, progress)
         return metrics.evaluate(self.summary["metric"], examples.targets, logits)

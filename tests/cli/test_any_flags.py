@@ -11,6 +11,7 @@ from tests.fuzz import RUNS, mutated
 
 SETTINGS = {
     "label-kind": ["auto", "classes", "values"],
+    "metric": ["auto", "mcc", "spearman", "ece"],
     "method": ["blomix", "plain", "probe", "lora"],
     "recipe": ["default", "paper", "released"],
     "epochs": ["3", "0.5", "nan", "-1", "1e999"],

@@ -67,6 +67,7 @@ def test_a_run_s_columns_and_classes_are_those_of_what_it_predicts(
     data.write_text("title,text,label\n" + "".join(rows))
     run = tmp_path / "run"
     flags = ("--model", tiny_model, "--train", data, "--validation", data, "--text", "title")
+    flags += ("--metric", "mcc")
     code, _, err = blomix("finetune", *flags, "--method", "probe", "--run-dir", run)
     assert code == 0, err
     assert "data: 12 examples; text in 'title', label in 'label'; 'LABEL_0' 4" in err
@@ -80,14 +81,33 @@ def test_a_run_s_columns_and_classes_are_those_of_what_it_predicts(
     assert "p(LABEL_2)" in found[0]
     code, scored, err = blomix("evaluate", run, "--data", data, "--json")
     assert code == 0, err
-    assert result_of(scored)["score"] == json.loads((run / "result.json").read_text())["score"]
+    result = json.loads((run / "result.json").read_text())
+    assert result_of(scored)["score"] == result["score"] == result["metrics"]["mcc"]
     code, _, err = blomix("evaluate", run, "--data", data, "--text", "text", "--json")
     assert code == 0, err
+    data.write_text("review,label\ngood film,LABEL_0\n")
+    code, _, err = blomix("predict", run, "--data", data, "--output", tmp_path / "other.csv")
+    assert code == 2
+    assert "no column 'title'; it has 'review', 'label'; say which with --text" in err
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     code, _, err = blomix("export", run, ".")
     assert code == 2
     assert "another directory than the one you are in" in err
+
+
+def test_columns_found_by_name_are_those_of_what_is_predicted(finished, blomix, tmp_path):
+    """Another column that bears a well-known name, or two, is no reason to guess again."""
+    run, _ = finished
+    data = tmp_path / "more.csv"
+    data.write_text("review,text,label,score\nnothing,a good film,positive,1\n")
+    code, _, err = blomix("predict", run, "--data", data, "--output", tmp_path / "out.jsonl")
+    assert code == 0, err
+    assert "more: 1 examples; text in 'text'" in err
+    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == "a good film"
+    code, _, err = blomix("evaluate", run, "--data", data)
+    assert code == 0, err
+    assert "text in 'text', label in 'label'; 'negative' 0, 'positive' 1" in err
 
 
 def test_alpha_is_reported_for_every_mixed_matrix(finished):
@@ -124,6 +144,15 @@ def test_evaluate_repeats_the_score(finished, reviews, blomix):
     code, out, _ = blomix("evaluate", run, "--data", reviews["validation"], "--json")
     assert code == 0
     assert result_of(out)["score"] == result["score"]
+    assert result_of(out)["trained_on"] == 0
+
+
+def test_rows_that_were_trained_on_are_told(finished, reviews, blomix):
+    run, result = finished
+    code, _, err = blomix("evaluate", run, "--data", reviews["train"])
+    assert code == 0
+    rows = result["train_size"]
+    assert f"{rows} of {rows} examples were trained on: the score says less" in err
 
 
 def test_predict_labels_a_file_without_labels(finished, reviews, blomix, tmp_path):
@@ -224,11 +253,19 @@ def test_the_help_names_every_method(blomix):
 
 def test_dry_run_says_what_would_happen_and_writes_nothing(tiny_model, reviews, blomix, tmp_path):
     run = tmp_path / "run"
-    code, out, err = blomix(
+    arguments = (
         "finetune", "--model", tiny_model, "--train", reviews["train"], "--run-dir", run,
-        "--dry-run", "--json",
+        "--dry-run",
     )  # fmt: skip
+    twice = tmp_path / "twice.csv"
+    twice.write_text("text,label\n" + "".join(f"film {i % 8},{i // 8 % 2}\n" for i in range(32)))
+    code, _, err = blomix(*arguments, "--train", twice)
     assert code == 0, err
+    assert "twice: 32 examples; text in 'text', label in 'label'; '0' 16, '1' 16" in err
+    assert "training texts are there with more than one label" in err
+    code, out, err = blomix(*arguments, "--json")
+    assert code == 0, err
+    assert not err
     result = result_of(out)
     assert result["parameters"] > result["mixed_parameters"] > 0
     assert result["memory_bytes"]["temporaries"] > 0

@@ -267,12 +267,24 @@ OTHERS = {
         (*pilot(at), "--target", "nan"),
         "--target: expected a finite score",
     ),
+    "pilot by a score of values": lambda at: (
+        (*pilot(at), "--metric", "pearson"),
+        "--metric pearson: the labels of train are classes, which are scored by accuracy or f1",
+    ),
     "pilot without time": lambda at: ((*pilot(at), "--budget", "0s"), "--budget"),
     "pilot of endless epochs": lambda at: ((*pilot(at), "--epochs", "inf"), "finite"),
     "study nested deeply": lambda at: (study(at, b"a = " + b"[" * 10**5), "expected TOML"),
     "study with a huge number": lambda at: (study(at, b"a = " + b"9" * 5000), "expected TOML"),
     "study that is not UTF-8": lambda at: (study(at, b"\xff"), "expected TOML"),
     "study of something else": lambda at: (study(at, b"a = 1"), "no entry 'a'"),
+    "study of which nothing is asked for": lambda at: (
+        (*study(at, STUDY), "--select", "plain/none/*"),
+        "no cell of",
+    ),
+    "a place among the settings": lambda at: (
+        ("evaluate", "--config", at.file("c.toml", 'run = "x"'), "--data", at.folder),
+        "'run' is told by its place on the command line alone",
+    ),
     "no study": lambda at: (("bench", at.folder, "--summarize"), "study.toml"),
     "study that is a pipe": lambda at: (
         (study(at, b""), replace_by_pipe(at.folder / "study.toml"))[0],
@@ -286,7 +298,11 @@ def pilot(at):
     return "pilot", "--model", at.tiny_model, "--train", at.reviews["train"]
 
 
+STUDY = "sizes = [8]\nseeds = [0]\n[tasks.none_such]\n"
+
+
 def study(at, content):
+    at.file("plain.toml", 'method = "plain"')
     at.file("study.toml", content)
     return "bench", at.folder, "--model", at.tiny_model
 

@@ -8,6 +8,7 @@ from blomix.data import (
     cut_rows,
     duplicates,
     encode,
+    leak_remarks,
     leakage,
     load,
     reading,
@@ -23,7 +24,10 @@ def examples(*rows: tuple[str, str]) -> Examples:
 
 
 def remarked(train: Examples, scored: Examples) -> list[str]:
-    return list(remarks(train, scored, duplicates(train), leakage(train, scored)))
+    return [
+        *remarks(train, duplicates(train)),
+        *leak_remarks(scored, leakage(train, scored)),
+    ]
 
 
 CLEAN = examples(("a", "no"), ("b", "yes"))
@@ -36,6 +40,12 @@ def test_the_columns_and_classes_that_were_read_are_named(tmp_path):
     assert reading(load(path)) == (
         "mine: 3 examples; text in 'Review', label in 'class'; 'complaint' 1, 'praise' 2"
     )
+
+
+def test_of_texts_alone_their_column_is_named(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("id,Review\n1,good\n2,bad\n")
+    assert reading(load(path, labelled=False)) == "mine: 2 examples; text in 'Review'"
 
 
 def test_pairs_and_values_are_told_as_such(tmp_path):
@@ -66,6 +76,7 @@ def test_of_clean_data_nothing_is_said():
         (CLEAN, examples(("a", "no"), ("b", "no"), ("c", "yes")), "(1 with another label)"),
         (examples(("a", "No"), ("b", "no")), NEW, "the labels 'No' and 'no' are two classes"),
         (examples(*((f"t{i}", str(i)) for i in range(6))), NEW, "6 numbers are taken for classes"),
+        (examples(("a", "0,5"), ("b", "1,0")), NEW, "write them with a point"),
     ],
 )
 def test_each_likely_mistake_is_told(train, scored, said):

@@ -91,6 +91,14 @@ def test_head_that_does_not_fit_is_new_and_said(tmp_path, caplog):
     assert_same(again.params, same.params)
 
 
+def test_a_head_for_other_classes_is_kept_and_said(tmp_path, caplog):
+    encoder = Encoder.from_config(CONFIG, label_names=("dull", "fine"))
+    encoder.save_pretrained(tmp_path)
+    again = Encoder.from_pretrained(tmp_path, label_names=("good", "poor"))
+    np.testing.assert_array_equal(again.params["head"]["kernel"], encoder.params["head"]["kernel"])
+    assert "own, for 'dull', 'fine': its outputs are taken for 'good', 'poor'" in caplog.text
+
+
 def test_new_head_is_drawn_as_torch_scales_it():
     config = {**CONFIG, "hidden_size": 64, "initializer_range": 0.1}
     head = Encoder.from_config(config, num_labels=500).params["head"]
