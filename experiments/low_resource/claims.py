@@ -28,6 +28,14 @@ CLAIMS = [
         for tasks in (ALL, SINGLE, PAIRS)
     ),
     ((F, "lp_ft"), (F, "plain_steps"), 100, SINGLE),
+    *(
+        ((F, "default"), (F, one), 100, ("cola", "trec"))
+        for one in ("mixout", "lora", "hype", "joint", "l2sp", "ema", "bitfit")
+    ),
+    *(
+        ((F, "default"), (F, one), 100, ("trec",))
+        for one in ("wise_ft", "child_f", "top_layers", "reinit", "random_alpha", "child_d")
+    ),
     ((F, "default"), (K, "paper"), 100, SINGLE),
     ((F, "default"), (G, "paper"), 100, ALL),
     ((F, "default"), (G, "plain_20"), 100, ALL),
