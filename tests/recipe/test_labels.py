@@ -3,6 +3,7 @@
 All with the linear probe, which compiles next to nothing.
 """
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,31 @@ def test_scored_examples_without_one_class_are_numbered_by_name(tiny_model, trai
     model = Encoder.from_pretrained(tiny_model, num_labels=3)
     whole = replace(scored, labels=scored.labels + 1, label_names=three.label_names)
     assert finetune(model, three, scored).score == finetune(model, three, whole).score > 0.6
+
+
+def test_whole_numbers_are_values_for_a_model_of_values(tiny_model, train, scored):
+    model = Encoder.from_pretrained(tiny_model, num_labels=1, regression=True)
+    whole = [(list(part.texts), (part.labels * 4).tolist()) for part in (train, scored)]
+    result = finetune(model, *whole)
+    assert result.summary["metric"] == "spearman"
+    assert result.evaluate(whole[1])["score"] == result.score
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "a/path"}, "model: expected an encoder, as Encoder.from_pretrained gives"),
+        ({"recipe": "paper"}, "recipe: expected a method such as Recipe"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+        ({"train": "train.csv"}, "expected (texts, labels)"),
+        ({"validation": (["one"], None)}, "expected labelled examples, found texts alone"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(tiny_model, train, changes, message):
+    model = Encoder.from_pretrained(tiny_model, num_labels=2)
+    arguments = {"model": model, "train": train, "recipe": PROBE, "quiet": True} | changes
+    with pytest.raises(InputError, match=re.escape(message)):
+        blomix.finetune(**arguments)
 
 
 @pytest.mark.parametrize(
