@@ -29,8 +29,8 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.cli.columns import columns_of
     from blomix.data import load, reading
     from blomix.recipe import Result
-    from blomix.recipe.artifacts import trained_on
     from blomix.recipe.progress import Progress
+    from blomix.report.reading import read_splits
 
     progress = Progress(quiet=config.json)
     result = Result.load(config.run)
@@ -42,7 +42,10 @@ def run(config: Config) -> dict[str, Any]:
         split="validation",
     )
     progress.note(reading(examples))
-    if seen := trained_on(config.run, examples):
+    splits = read_splits(config.run)
+    trained = {*splits["train"], *splits.get("held", ())}  # trained on, or stopped on
+    seen = sum(digest in trained for digest in examples.digests)
+    if seen:
         progress.note(
             f"{examples.name}: {seen} of {len(examples)} examples were trained on: the score says "
             "less about new texts"

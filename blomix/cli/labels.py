@@ -1,7 +1,7 @@
 """What the labels of a file are and how they are scored, as `--label-kind` and `--metric` tell."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from blomix.errors import InputError
 
@@ -23,11 +23,14 @@ def scored_by(metric: Metric, examples: "Examples") -> "Examples":
     """
     if metric == "auto":
         return examples
-    kinds = {True: ("pearson", "spearman"), False: ("accuracy", "f1", "mcc")}
-    if metric not in kinds[examples.is_regression]:
+    from blomix.evaluation.metrics import REGRESSION as OF_VALUES
+
+    _, *metrics = get_args(Metric)
+    fitting = [name for name in metrics if (name in OF_VALUES) == examples.is_regression]
+    if metric not in fitting:
         kind = "values" if examples.is_regression else "classes"
         raise InputError(
             f"--metric {metric}: the labels of {examples.name} are {kind}, which are scored by "
-            f"{' or '.join(kinds[examples.is_regression])}"
+            f"{' or '.join(fitting)}"
         )
     return replace(examples, metric=metric)

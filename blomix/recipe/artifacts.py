@@ -8,23 +8,19 @@ export/           the model, with a manifest
 result.json       written last: a run is finished when it is there
 """
 
-import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blomix import _trees
 from blomix.data import Examples, duplicates, leakage
-from blomix.errors import InputError
 from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fitted
 from blomix.recipe.result import Result
 from blomix.recipe.training import Training
 from blomix.runs.files import storage
-from blomix.small_files import read_text
 
 if TYPE_CHECKING:
     from blomix.encoders import Encoder
@@ -71,16 +67,6 @@ def splits_record(job: Job, method: Training, validation: Examples) -> dict[str,
         record["folds"] = [{k: list(v.digests) for k, v in fold.items()} for fold in folds]
         balances["folds"] = [{k: balance(v) for k, v in fold.items()} for fold in folds]
     return record
-
-
-def trained_on(run: Path, examples: Examples) -> int:
-    """How many of the examples are among those that the run trained or stopped on."""
-    try:
-        splits = json.loads(read_text(run / "splits.json"))
-        seen = {*splits["train"], *splits.get("held", ())}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{run / 'splits.json'} is missing or damaged") from None
-    return sum(digest in seen for digest in examples.digests)
 
 
 def balance(examples: Examples) -> dict[str, float]:

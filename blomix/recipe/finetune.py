@@ -81,16 +81,11 @@ def finetune(
       InputError: data that cannot be trained on, or a run directory of another run.
     """
     recipe = Recipe() if recipe is None else recipe
-    check_arguments(model, recipe, seed)
-    check_rows(recipe, place)
     progress = Progress(quiet or not is_first())
-    model, train, validation = matched(model, *splits(model, train, validation, seed, progress))
-    job = job_of(model, train, recipe, seed, max_length)
-    # Before the run directory is made, for it refuses folds that the rows do not allow.
-    rows = artifacts.splits_record(job, recipe, validation)
-    if not progress.quiet:
-        for line in remarks_on(job, validation, rows):
-            progress.note(line)
+    # Before the run directory is made, for it refuses what cannot be trained.
+    job, train, validation, rows = prepare(
+        model, train, validation, recipe, seed, max_length, place, progress
+    )
     if together is None:
         together = told(recorded_together(run_dir))
     if together is None:
@@ -147,13 +142,8 @@ def dry_run(
 
     The estimate is the compiler's for the first phase: arguments and temporaries of one step.
     """
-    check_rows(recipe, place)
-    progress = Progress(quiet)
-    model, train, validation = matched(model, *splits(model, train, validation, seed, progress))
-    job = job_of(model, train, recipe, seed, max_length)
-    if not quiet:
-        for line in remarks_on(job, validation, artifacts.splits_record(job, recipe, validation)):
-            progress.note(line)
+    arguments = model, train, validation, recipe, seed, max_length, place, Progress(quiet)
+    job, *_ = prepare(*arguments)
     phase = next(recipe.fit(job), None)  # the probe has none
     steps, memory = 0, {}
     if together is None:
@@ -170,6 +160,33 @@ def dry_run(
         "first_phase_steps": steps,
         "memory_bytes": memory,
     }
+
+
+def prepare(
+    model: "Encoder",
+    train: Labelled,
+    validation: Labelled | None,
+    recipe: Training,
+    seed: int,
+    max_length: int,
+    place: Placement,
+    progress: Progress,
+) -> tuple[Job, Examples, Examples, dict[str, Any]]:
+    """(training task, all its examples, the scored ones, record of the splits); tells what may be a
+    mistake in them.
+
+    Raises:
+      InputError: what cannot be trained.
+    """
+    check_arguments(model, recipe, seed)
+    check_rows(recipe, place)
+    model, train, validation = matched(model, *splits(model, train, validation, seed, progress))
+    job = job_of(model, train, recipe, seed, max_length)
+    rows = artifacts.splits_record(job, recipe, validation)
+    if not progress.quiet:
+        for line in remarks_on(job, validation, rows):
+            progress.note(line)
+    return job, train, validation, rows
 
 
 def check_arguments(model: "Encoder", recipe: Training, seed: int) -> None:

@@ -64,18 +64,12 @@ class RunRecord:
         _check_predictions(path / "validation.jsonl", summary, predictions)
         if any(len(line["shares"]) != len(alpha["searched"]) for line in alpha["history"]):
             raise InputError(f"{path / 'alpha.json'}: expected a share of every matrix searched")
-        splits = _read(path / "splits.json", json.loads, shapes.SPLITS)
-        balance = splits["balance"]
-        if ("held" in splits) != ("held" in balance) or (
-            len(splits.get("folds", ())) != len(balance.get("folds", ()))
-        ):
-            raise InputError(f"{path / 'splits.json'}: expected the balance of every fold")
         return cls(
             path=path,
             summary=summary,
             config_text=_read(path / "config.toml", _toml),
             environment=_read(path / "env.json", json.loads, shapes.ENVIRONMENT),
-            splits=splits,
+            splits=read_splits(path),
             matrices=alpha["matrices"],
             searched=alpha["searched"],
             history=alpha["history"],
@@ -143,6 +137,17 @@ class RunRecord:
         from scipy.special import softmax
 
         return softmax(self.logits, axis=1)
+
+
+def read_splits(path: Path) -> dict[str, Any]:
+    """splits.json of a run directory; raises InputError where it is missing or damaged."""
+    splits = _read(path / "splits.json", json.loads, shapes.SPLITS)
+    balance = splits["balance"]
+    if ("held" in splits) != ("held" in balance) or (
+        len(splits.get("folds", ())) != len(balance.get("folds", ()))
+    ):
+        raise InputError(f"{path / 'splits.json'}: expected the balance of every fold")
+    return splits
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
