@@ -12,10 +12,11 @@ from blomix.data import encode, examples_of, load
 from blomix.recipe import Training
 from blomix.recipe.artifacts import mixable
 from blomix.recipe.drive import drive
-from blomix.recipe.finetune import job_of, resolve
+from blomix.recipe.finetune import resolve
 from blomix.recipe.job import batches_by_length, predict_logits
 from blomix.recipe.optimization import cosine, scheduled, warmup_linear
 from blomix.recipe.phase import Unrecorded
+from blomix.recipe.preparation import job_of
 from blomix.recipe.probe import fit_probe, head_of, start_params
 from blomix.recipe.progress import Progress
 from blomix.recipe.recipe import HYPERGRADIENTS, pulled
