@@ -1,10 +1,13 @@
 """Label a file with a finished run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+
+from blomix.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class Config:
     """Column of the text; if left out the one trained on, or found by its name."""
     text_pair: str | None = None
     """Column of the second text of a pair."""
+    keep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Another column of the file, such as an id, to write before the text; may be repeated."""
     json: bool = False
     """Print the result as one JSON line."""
 
 
 def run(config: Config) -> dict[str, Any]:
     from blomix.cli.columns import columns_of
-    from blomix.data import check_output, load, reading, write_columns
+    from blomix.data import check_output, load, read_columns, reading, write_columns
     from blomix.recipe import Result
     from blomix.recipe.progress import Progress
 
@@ -38,9 +43,26 @@ def run(config: Config) -> dict[str, Any]:
     columns = columns_of(result.summary, config.text, config.text_pair)
     examples = load(config.data, **columns, labelled=False)
     progress.note(reading(examples))
+    kept = read_columns(config.data, config.keep)
+    check_kept(kept, result)
     logits = result.logits(examples, progress)
-    write_columns(config.output, table(examples, result, logits))
+    write_columns(config.output, kept | table(examples, result, logits))
     return {"output": str(config.output), "examples": len(examples)}
+
+
+def check_kept(kept: Iterable[str], result) -> None:
+    """Raises InputError at a column of the file that is named as one of the predictions'."""
+    taken = {"text", "text_pair", "prediction", *map(share, result.label_names or ())}
+    if clash := sorted(taken.intersection(kept)):
+        raise InputError(
+            f"--keep {clash[0]}: expected a column that the output does not have anyway, "
+            f"found one of its own ({', '.join(sorted(taken))}); rename it in the file"
+        )
+
+
+def share(label: str) -> str:
+    """Name of the column of a class's probabilities."""
+    return f"p({label})"
 
 
 def table(examples, result, logits) -> dict[str, list]:
@@ -53,9 +75,7 @@ def table(examples, result, logits) -> dict[str, list]:
         from scipy.special import softmax
 
         shares = softmax(logits, axis=1)
-        columns |= {
-            f"p({name})": shares[:, i].tolist() for i, name in enumerate(result.label_names)
-        }
+        columns |= {share(name): shares[:, i].tolist() for i, name in enumerate(result.label_names)}
     return columns
 
 

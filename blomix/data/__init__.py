@@ -3,7 +3,7 @@
 from blomix.data.batches import batch_rows, cut_rows, encode
 from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, digest_of, duplicates, leakage
-from blomix.data.load import load
+from blomix.data.load import load, read_columns
 from blomix.data.output import check_output, write_columns
 from blomix.data.remarks import leak_remarks, reading, remarks
 from blomix.data.splits import folds, holdout, subsample
@@ -25,6 +25,7 @@ __all__ = [
     "leak_remarks",
     "leakage",
     "load",
+    "read_columns",
     "reading",
     "remarks",
     "subsample",

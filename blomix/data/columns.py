@@ -66,17 +66,22 @@ def find_columns(
         label = _find_label([name for name in columns if name not in (text, text_pair)], where)
     found = Columns(text, text_pair, label if labelled else None)
     for name in found.used:
-        if name not in columns:
-            flag = {text: "--text", text_pair: "--text-pair"}.get(name, "--label")
-            raise InputError(
-                f"{where}: no column {show(name)}{near(name, columns)}; it has "
-                f"{show_all(columns)}; say which with {flag}"
-            )
-        if columns.count(name) > 1:
-            raise InputError(f"{where}: the column {show(name)} is there twice; rename one")
+        flag = {text: "--text", text_pair: "--text-pair"}.get(name, "--label")
+        check_column(name, columns, where, flag)
         if found.used.count(name) > 1:
             raise InputError(f"{where}: the column {show(name)} is asked for twice")
     return found
+
+
+def check_column(name: str, columns: Sequence[str], where: str, flag: str) -> None:
+    """Raises InputError unless exactly one of `columns` has this name; `flag` is what named it."""
+    if name not in columns:
+        raise InputError(
+            f"{where}: no column {show(name)}{near(name, columns)}; it has "
+            f"{show_all(columns)}; say which with {flag}"
+        )
+    if columns.count(name) > 1:
+        raise InputError(f"{where}: the column {show(name)} is there twice; rename one")
 
 
 def _refuse_other_separator(columns: Sequence[str], where: str, text: str | None) -> None:

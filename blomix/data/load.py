@@ -1,9 +1,10 @@
 """Data by file or by name -> Examples."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from blomix.data.columns import find_columns
+from blomix.data.columns import check_column, find_columns
 from blomix.data.examples import Examples
 from blomix.data.labels import decide_labels
 from blomix.data.messages import show
@@ -62,23 +63,53 @@ def load(
     return Examples(texts, pairs or None, labels, names, name, metric, table.where, columns)
 
 
+def read_columns(source: str | Path, names: Sequence[str], split: str = "train") -> dict[str, list]:
+    """Other columns of what `load` reads, such as an id: row for row, NaN and infinity as None.
+
+    Raises InputError for a column that is not there, or there twice, or has lists in it.
+    """
+    table, _, _ = open_source(source, split)
+    for name in names:
+        check_column(name, table.columns, table.where, "--keep")
+    data = table.read(list(dict.fromkeys(names)))
+    return {name: _scalars(values, table.where, name) for name, values in data.items()}
+
+
+def _scalars(values: Sequence[object], where: str, column: str) -> list:
+    for row, value in enumerate(values, 1):
+        if isinstance(value, str):
+            _check_text(value, where, row, column)
+        elif not isinstance(value, int | float | None):
+            raise InputError(
+                f"{where}, row {row}, column {show(column)}: expected a string or a number, found "
+                f"{type(value).__name__} {show(value)}"
+            )
+    return [
+        None if isinstance(value, float) and not math.isfinite(value) else value for value in values
+    ]
+
+
 def _texts(values: Sequence[object], where: str, column: str) -> tuple[str, ...]:
     for row, value in enumerate(values, 1):
         if not isinstance(value, str):
             found = "null" if value is None else f"{type(value).__name__} {show(value)}"
             raise InputError(f"{where}, row {row}, column {show(column)}: no text, but {found}")
-        if len(value) > MAX_CELL:
-            raise InputError(
-                f"{where}, row {row}, column {show(column)}: {len(value)} characters, "
-                f"at most {MAX_CELL} are read"
-            )
-        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise InputError(
-                f"{where}, row {row}, column {show(column)}: half of a surrogate pair, "
-                f"which no UTF-8 text can hold"
-            )
+        _check_text(value, where, row, column)
     if not values:
         raise InputError(f"{where}: no rows below the header")
     if not any(str(value).strip() for value in values):
         raise InputError(f"{where}, column {show(column)}: all {len(values)} texts are empty")
     return tuple(str(value) for value in values)
+
+
+def _check_text(value: str, where: str, row: int, column: str) -> None:
+    if len(value) > MAX_CELL:
+        raise InputError(
+            f"{where}, row {row}, column {show(column)}: {len(value)} characters, "
+            f"at most {MAX_CELL} are read"
+        )
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise InputError(
+            f"{where}, row {row}, column {show(column)}: half of a surrogate pair, "
+            f"which no UTF-8 text can hold"
+        )

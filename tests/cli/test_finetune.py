@@ -168,6 +168,40 @@ def test_predict_labels_a_file_without_labels(finished, reviews, blomix, tmp_pat
     assert "exists" in err
 
 
+def test_predict_keeps_the_columns_that_it_is_told_to(finished, blomix, tmp_path):
+    run, _ = finished
+    data, output = tmp_path / "new.jsonl", tmp_path / "out.jsonl"
+    rows = [
+        {"text": "good", "id": "=a1", "price": 2.5, "tags": []},
+        {"text": "bad", "id": "b2", "price": float("nan"), "tags": []},
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def predict(*keep):
+        arguments = ("predict", run, "--data", data, "--output", output)
+        return blomix(*arguments, *(flag for name in keep for flag in ("--keep", name)))
+
+    assert predict("price", "id")[0] == 0
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [(row["id"], row["price"], row["text"]) for row in found] == [
+        ("=a1", 2.5, "good"),
+        ("b2", None, "bad"),
+    ]
+    assert list(found[0])[:4] == ["price", "id", "text", "prediction"]
+    output.unlink()
+    for name, message in {
+        "Id": "no column 'Id'; it has 'text', 'id', 'price', 'tags'; say which with --keep",
+        "tags": "row 1, column 'tags': expected a string or a number, found list []",
+    }.items():
+        code, _, err = predict(name)
+        assert (code, message in err, output.exists()) == (2, True, False), err
+    rows[0]["prediction"] = rows[0]["text"]
+    data.write_text(json.dumps(rows[0]) + "\n")
+    code, _, err = predict("prediction")
+    assert code == 2
+    assert "--keep prediction: expected a column that the output does not have" in err
+
+
 def test_export_is_the_model_that_was_scored(finished, blomix, tmp_path):
     run, _ = finished
     out = tmp_path / "model"
