@@ -83,6 +83,7 @@ class ChildTuning(Training):
             batch=lambda lane, t: job.take(rows(lane, t)),
             rows=lambda lane, t: job.digests(rows(lane, t)),
             steps=job.steps(1, self.batch_size),
+            updates=0,
             result=lambda state: state[1],
         )
 

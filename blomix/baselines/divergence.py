@@ -1,7 +1,13 @@
 """How far two sets of predictions are apart."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
+
+from blomix.recipe.job import Job
+
+logger = logging.getLogger(__name__)
 
 
 def symmetric_divergence(logits: jax.Array, others: jax.Array, regression: bool) -> jax.Array:
@@ -10,3 +16,11 @@ def symmetric_divergence(logits: jax.Array, others: jax.Array, regression: bool)
         return jnp.mean((logits - others) ** 2)
     p, q = jax.nn.log_softmax(logits), jax.nn.log_softmax(others)
     return jnp.mean(jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), axis=-1))
+
+
+def expect_dropout(method: str, job: Job) -> None:
+    """Warns where two passes of a batch cannot differ, for want of dropout."""
+    if not any(job.encoder.architecture.dropout.rates().values()):
+        logger.warning(
+            "%s: the encoder has no dropout, so this is plain finetuning at twice its cost", method
+        )

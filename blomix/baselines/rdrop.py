@@ -1,18 +1,15 @@
 """R-Drop: two dropout masks should agree."""
 
-import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
 import jax
 
-from blomix.baselines.divergence import symmetric_divergence
+from blomix.baselines.divergence import expect_dropout, symmetric_divergence
 from blomix.recipe.checks import at_least
 from blomix.recipe.job import Job, task_loss
 from blomix.recipe.training import Supervised, Training
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,7 @@ class RDrop(Training):
         at_least(self, 0, "strength")
 
     def step(self, job: Job) -> Supervised:
-        if not any(job.encoder.architecture.dropout.rates().values()):
-            logger.warning(
-                "rdrop: the encoder has no dropout, so this is plain finetuning at twice its cost"
-            )
+        expect_dropout(self.name, job)
         objective = agreeing(job.encoder.model, job.encoder.regression, self.strength)
         return replace(super().step(job), objective=objective, cost=2.0)
 

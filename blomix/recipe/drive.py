@@ -38,7 +38,7 @@ def drive(
     in one compiled step, then the next `width`.
 
     Returns:
-      What each fit returned; the steps and the gradient evaluations of one of them.
+      What each fit returned; the optimizer steps and the gradient evaluations of one of them.
 
     Raises:
       ValueError: the fits yield different phases.
@@ -57,13 +57,13 @@ def drive(
             return fitted, steps, gradients
         lanes = len(phases[0].lanes)
         gradients += lanes * phases[0].steps * phases[0].gradients
-        steps += lanes * phases[0].steps
+        steps += lanes * phases[0].steps * phases[0].updates
         results = run_phase(merge(phases), recorder, progress, width, place)
         sent = [results[i * lanes : (i + 1) * lanes] for i in range(len(phases))]
 
 
 def account(fit: Fit) -> tuple[int, float]:
-    """Steps and gradient evaluations of a method, found by passing its phases without training."""
+    """Optimizer steps and gradient evaluations of a method, whose phases are passed untrained."""
     gradients, steps = 0.0, 0
     results: Any = None
     while True:
@@ -71,7 +71,7 @@ def account(fit: Fit) -> tuple[int, float]:
             phase = fit.send(results)
         except StopIteration:
             return steps, gradients
-        steps += len(phase.lanes) * phase.steps
+        steps += len(phase.lanes) * phase.steps * phase.updates
         gradients += len(phase.lanes) * phase.steps * phase.gradients
         results = [phase.result(lane()) for lane in phase.lanes]
 

@@ -115,6 +115,7 @@ class Folded(Training):
         steps: int,
         cost: float,
         result: Callable,
+        updates: int = 1,
     ) -> Phase:
         """A phase named "search" whose batch is `rows(lane, t)`, a pytree of rows, as examples."""
         return Phase(
@@ -127,6 +128,7 @@ class Folded(Training):
                 digest for part in jax.tree.leaves(rows(lane, t)) for digest in job.digests(part)
             ],
             steps=steps,
+            updates=updates,
             gradients=cost,
             result=result,
         )

@@ -25,6 +25,7 @@ class Phase:
       batch: `(lane, t) -> pytree of numpy arrays`, a function of its arguments alone.
       rows: `(lane, t) ->` digests of the examples in that batch, for messages.
       steps: steps a lane.
+      updates: optimizer steps of the task weights in one of these; a study counts and matches them.
       gradients: what one step costs, in gradient evaluations (a plain training step is 1).
       result: what the method needs of a final state; the rest is neither kept nor stored.
     """
@@ -36,6 +37,7 @@ class Phase:
     batch: Callable[[int, int], PyTree]
     rows: Callable[[int, int], list[str]]
     steps: int
+    updates: int = 1
     gradients: float = 1.0
     result: Callable[[PyTree], PyTree] = lambda state: state
 

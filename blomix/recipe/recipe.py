@@ -204,6 +204,7 @@ class Recipe(Folded):
             ],
             rows=rows,
             steps=inner_steps // self.unroll,
+            updates=self.unroll,
             cost=problem.gradients,
             result=lambda state: (state.task, state.alpha),
         )
