@@ -3,18 +3,19 @@
 import dataclasses
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 
 from blomix import _trees
 from blomix.baselines import METHODS
-from blomix.bench.study import Cell, Study, TaskSpec, Variant
-from blomix.data import Examples, holdout, load, subsample
+from blomix.bench.study import Cell, Cost, Study, TaskSpec, Variant
+from blomix.data import Examples, digest_of, holdout, load, subsample
 from blomix.encoders import Encoder
 from blomix.errors import InputError
 from blomix.recipe import Recipe, Training
@@ -23,6 +24,8 @@ from blomix.recipe.finetune import tree_digest
 from blomix.recipe.job import Job
 from blomix.recipe.probe import head_of
 
+# What the data say of an encoder's head, not the study.
+_OF_THE_DATA = {"num_labels", "label_names", "regression"}
 # The rates that lie in the state of a step, not in its program: methods that differ in nothing else
 # can advance together.
 RATES = ("learning_rate", "search_learning_rate", "outer_learning_rate")
@@ -44,8 +47,7 @@ class Workshop:
 
     def job(self, cell: Cell) -> Job:
         """The training task of a cell. Its head is new, drawn from the cell's seed."""
-        train, _ = self.examples(cell.task)
-        subset = subsample(train, cell.n, cell.subset_seed)
+        subset = self.subset(cell.task, cell.n, cell.subset_seed)
         encoder = self.encoder(cell.task, cell.variant)
         arrays = _padded(subset, encoder, cell.task)
         return Job(
@@ -53,24 +55,26 @@ class Workshop:
         )
 
     def method(self, cell: Cell) -> Training:
-        """The method of a cell, at the cost of another where the variant says so."""
-        method = build(cell.variant)
-        examples, _ = self.examples(cell.task)
-        method = dataclasses.replace(method, head_init=head_of(method.head_init, examples))
-        if cell.variant.match is None:
-            return method
-        other = dataclasses.replace(cell, variant=self.study.variants[cell.variant.match])
-        epochs = matched_epochs(cell, method.batch_size, *self.cost(other))
-        return dataclasses.replace(method, epochs=epochs)
-
-    def cost(self, cell: Cell) -> tuple[int, float]:
-        """Steps and gradient evaluations of a cell; no seed changes them."""
-        return self._cost(cell.variant.name, cell.task, cell.n)
+        """The method of a cell, at the cost of another where the variant says so; no seed changes
+        it."""
+        return self._method(cell.variant.label, cell.task, cell.n)
 
     @cache  # noqa: B019
-    def _cost(self, variant: str, task: TaskSpec, n: int) -> tuple[int, float]:
-        cell = Cell(self.study.variants[variant], task, n, seed=0, subset_seed=0)
-        return account(self.method(cell).fit(self.job(cell)))
+    def _method(self, label: str, task: TaskSpec, n: int) -> Training:
+        variant = next(point for point in self.study.points if point.label == label)
+        method = build(variant)
+        examples, _ = self.examples(task)
+        method = dataclasses.replace(method, head_init=head_of(method.head_init, examples))
+        if variant.match is None:
+            return method
+        other = self.study.matched(variant)
+        kind = get_args(Cost).index(variant.match_by)
+
+        def cost(variant: Variant, method: Training) -> float:
+            return account(method.fit(self.job(Cell(variant, task, n, 0, 0))))[kind]
+
+        wanted = cost(other, self._method(other.label, task, n))
+        return matching(variant, method, wanted, partial(cost, variant))
 
     @cache  # noqa: B019 - one workshop a process
     def examples(self, task: TaskSpec) -> tuple[Examples, Examples]:
@@ -83,14 +87,38 @@ class Workshop:
         train = load(self.data / task.folder, **columns, split=task.train)
         most = self.study.validation_rows
         if task.validation == "holdout":
+            if most >= len(train):
+                raise InputError(
+                    f"tasks.{task.name}: validation: expected more rows to hold {most} out of "
+                    f"(validation_rows), found {len(train)} in {train.source}"
+                )
             rows, held = holdout(train, most / len(train), seed=0)
             return train.select(rows), train.select(held)
         scored = load(self.data / task.folder, **columns | train.kind, split=task.validation)
         return train, scored.select(range(min(most, len(scored))))
 
+    @cache  # noqa: B019
+    def subset(self, task: TaskSpec, n: int, subset_seed: int) -> Examples:
+        """The training examples of a cell."""
+        return subsample(self.examples(task)[0], n, subset_seed)
+
+    def digests(self, cell: Cell) -> dict[str, str]:
+        """Of the training examples, of those scored, and of the pretrained weights."""
+        subset = self.subset(cell.task, cell.n, cell.subset_seed)
+        return {
+            "train": digest_of(subset.digests)[:16],
+            "validation": self._scored_digest(cell.task),
+            "weights": self.weights(cell),
+        }
+
+    @cache  # noqa: B019
+    def _scored_digest(self, task: TaskSpec) -> str:
+        return digest_of(self.examples(task)[1].digests)[:16]
+
     def encoder(self, task: TaskSpec, variant: Variant) -> Encoder:
         """The pretrained encoder with an output a class of the task."""
-        known = inspect.getfullargspec(Encoder.from_pretrained).kwonlyargs
+        arguments = inspect.getfullargspec(Encoder.from_pretrained).kwonlyargs
+        known = [name for name in arguments if name not in _OF_THE_DATA]
         for name in variant.model:
             if name not in known:
                 raise InputError(
@@ -156,11 +184,27 @@ def build(variant: Variant) -> Training:
     return make(**settings)
 
 
-def matched_epochs(cell: Cell, batch_size: int, steps: int, gradients: float) -> float:
-    """The epochs in which a cell costs what its variant is to match: that many steps, or gradient
-    evaluations."""
-    wanted = steps if cell.variant.match_by == "steps" else gradients
-    return wanted / -(-cell.n // batch_size)
+def matching(
+    variant: Variant, method: Training, wanted: float, cost: Callable[[Training], float]
+) -> Training:
+    """`method` with the epochs in which it costs `wanted`.
+
+    What it costs is a line in its epochs, told by two points; what it does beside (folds, a Fisher
+    epoch) counts too.
+
+    Raises:
+      InputError: no number of epochs costs that.
+    """
+    one, two = (cost(dataclasses.replace(method, epochs=epochs)) for epochs in (1.0, 2.0))
+    slope = two - one
+    beside = one - slope
+    if slope <= 0 or wanted <= beside:
+        raise InputError(
+            f"{variant.name}: match: expected a method that can cost {wanted:g} "
+            f"{variant.match_by}, as {variant.match} does, found one that costs {beside:g} beside "
+            f"its epochs, and {slope:g} in each"
+        )
+    return dataclasses.replace(method, epochs=(wanted - beside) / slope)
 
 
 def with_new_head(encoder: Encoder, seed: int) -> Encoder:

@@ -17,7 +17,7 @@ import numpy as np
 
 from blomix.bench.jobs import Workshop, program_of
 from blomix.bench.study import Cell, Study
-from blomix.data import digest_of, leakage, subsample
+from blomix.data import leakage
 from blomix.errors import InputError
 from blomix.evaluation import metrics
 from blomix.recipe.drive import drive
@@ -102,6 +102,7 @@ class Bench:
         alike: dict[Any, list[Cell]] = {}
         for cell in cells:
             model = self.workshop.encoder(cell.task, cell.variant).model
+            self.workshop.scored_arrays(cell)  # a length that does not fit is told of before a cell
             program = program_of(self.workshop.method(cell))
             alike.setdefault((cell.n, cell.task.max_length, model, program), []).append(cell)
         for group in alike.values():
@@ -121,7 +122,7 @@ class Bench:
             yield True
 
     def finished(self, cell: Cell) -> bool:
-        """Whether a cell has a result of these very settings.
+        """Whether a cell has a result of these very settings and rows.
 
         Raises:
           InputError: it has one of another encoder, which is not to be written over.
@@ -132,15 +133,16 @@ class Bench:
         source, found = Path(self.workshop.model).name, record["model"]["source"]
         told = config_of(record, self.workshop.method(cell))
         same = is_of(cell, record) and told == self.config(cell)
-        weights = record.get("digests", {}).get("weights") if same else None
-        other = weights is not None and weights != self.workshop.weights(cell)
+        own = self.workshop.digests(cell)
+        there = own | record.get("digests", {})
+        other = same and there["weights"] != own["weights"]
         if found != source or other:
             what = "one of other weights" if found == source else f"one of {found!r}"
             raise InputError(
                 f"{self.results / cell.path}: expected a result of the encoder {source!r}, found "
                 f"{what}; give --results another folder"
             )
-        return same
+        return same and there == own
 
     def config(self, cell: Cell) -> Record:
         """All that decides a cell's outcome beside data, versions and device."""
@@ -177,7 +179,7 @@ class Bench:
     def describe(self, cell: Cell) -> Record:
         """What is known of a cell before it is trained."""
         train, scored = self.workshop.examples(cell.task)
-        subset = subsample(train, cell.n, cell.subset_seed)
+        subset = self.workshop.subset(cell.task, cell.n, cell.subset_seed)
         found = machine()
         return {
             "task": cell.task.name,
@@ -188,17 +190,15 @@ class Bench:
             "subset_seed": cell.subset_seed,
             "metric": train.metric,
             "score": None,
-            "majority_score": metrics.majority(train.metric, subset.targets, scored.targets),
+            "majority_score": metrics.majority(
+                train.metric, subset.targets, scored.targets, train.num_labels
+            ),
             "scored_rows": len(scored),
             "leaked_rows": leakage(subset, scored)["rows"],
             "steps": None,
             "gradient_evaluations": None,
             "seconds": None,
-            "digests": {
-                "train": digest_of(subset.digests)[:16],
-                "validation": digest_of(scored.digests)[:16],
-                "weights": self.workshop.weights(cell),
-            },
+            "digests": self.workshop.digests(cell),
             "config": self.config(cell),
             "model": describe(self.workshop.encoder(cell.task, cell.variant))
             | {"source": Path(self.workshop.model).name},
@@ -272,7 +272,11 @@ def read_record(path: Path) -> Record | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a cell's result, found {error}; delete it") from None
-    if not isinstance(record, dict) or not record.keys() >= _NAMED:
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("model"), dict)
+        or not (record.keys() >= _NAMED)
+    ):
         raise InputError(f"{path}: expected a cell's result, found something else; delete it")
     return record
 

@@ -107,6 +107,11 @@ class Study:
     validation_rows: int = 1000
     against: tuple[str, ...] = ()
 
+    def matched(self, variant: Variant) -> Variant:
+        """The variant whose cost this one is to match, at the same point of a sweep."""
+        assert variant.match is not None
+        return dataclasses.replace(self.variants[variant.match], swept=variant.swept)
+
     def cells(self) -> list[Cell]:
         """The grid, variant by variant, longest task first."""
         tasks = sorted(self.tasks, key=lambda task: -task.max_length)
@@ -175,17 +180,16 @@ def read_study(folder: str | Path) -> Study:
         if not table.get(name):
             raise InputError(f"{where}: expected an entry {name!r} that is not empty")
     for name, least in (("sizes", 1), ("seeds", 0), ("subset_seeds", 0)):
-        for value in table.get(name, ()):
-            if type(value) is not int or value < least:
-                raise InputError(
-                    f"{where}: {name}: expected whole numbers of at least {least}, found {value!r}"
-                )
-    files = _variant_files(folder, table.get("from", ["."]), where)
+        _check_numbers(table.get(name, []), least, f"{where}: {name}")
+    for name in ("sizes", "seeds"):
+        _check_distinct(table[name], f"{where}: {name}")
+    _check_numbers([table.get("validation_rows", 1)], 1, f"{where}: validation_rows")
+    files = _variant_files(folder, table.get("from", ["."]), where, table.get("chosen"))
     names = table.get("variants") or sorted(files)
     chosen = _read(folder / table["chosen"]) if "chosen" in table else {}
     shared = table.get("settings", {}), table.get("model", {})
     for name in names:
-        if name not in files:
+        if not isinstance(name, str) or name not in files:
             known = ", ".join(sorted(files))
             raise InputError(f"{where}: variants: no file {name}.toml; there are {known}")
     variants = {name: _variant(name, files, shared, chosen) for name in names}
@@ -195,11 +199,26 @@ def read_study(folder: str | Path) -> Study:
     for name, values in sweep.items():
         if not isinstance(values, list) or not values:
             raise InputError(f"{where}: sweep.{name}: expected a list of values, found {values!r}")
+        _check_distinct(values, f"{where}: sweep.{name}")
     points = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
     seeds = tuple(table["seeds"])
     subset_seeds = tuple(table.get("subset_seeds", seeds))
-    if len(seeds) != len(subset_seeds) or len(set(seeds)) < len(seeds):
-        raise InputError(f"{where}: expected distinct seeds, and as many subset_seeds")
+    if len(seeds) != len(subset_seeds):
+        raise InputError(
+            f"{where}: subset_seeds: expected as many as there are seeds, {len(seeds)}, found "
+            f"{len(subset_seeds)}"
+        )
+    swept = tuple(
+        dataclasses.replace(variant, swept=point)
+        for variant in variants.values()
+        for point in points
+    )
+    known = {*variants, *(variant.label for variant in swept)}
+    for name in table.get("against", ()):
+        if name not in known:
+            raise InputError(
+                f"{where}: against: no variant {name!r}; there are {', '.join(sorted(known))}"
+            )
     return Study(
         folder=folder,
         tasks=tuple(_task(name, entry, where) for name, entry in table["tasks"].items()),
@@ -207,24 +226,35 @@ def read_study(folder: str | Path) -> Study:
         seeds=seeds,
         subset_seeds=subset_seeds,
         variants=variants,
-        points=tuple(
-            dataclasses.replace(variant, swept=point)
-            for variant in variants.values()
-            for point in points
-        ),
+        points=swept,
         validation_rows=table.get("validation_rows", 1000),
         against=tuple(table.get("against", ())),
     )
 
 
-def _variant_files(folder: Path, sources: list, where: Path) -> dict[str, Path]:
+def _check_numbers(values: list, least: int, where: str) -> None:
+    for value in values:
+        if type(value) is not int or not least <= value < 2**31:
+            raise InputError(
+                f"{where}: expected whole numbers of at least {least}, below 2^31, found {value!r}"
+            )
+
+
+def _check_distinct(values: list, where: str) -> None:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise InputError(f"{where}: expected distinct values, found {value!r} twice")
+
+
+def _variant_files(folder: Path, sources: list, where: Path, chosen: str | None) -> dict[str, Path]:
     """The file of each variant that there is, the first by the order of `sources`."""
     files: dict[str, Path] = {}
+    others = {"study.toml", "chosen.toml", chosen}
     for source in sources:
         if not isinstance(source, str):
             raise InputError(f"{where}: from: expected a list of folders, found {source!r} in it")
         for path in sorted((folder / source).glob("*.toml")):
-            if path.stem not in ("study", "chosen"):
+            if path.name not in others:
                 files.setdefault(path.stem, path)
     return files
 
@@ -252,7 +282,13 @@ def _variant(
     if "method" not in table:
         raise InputError(f"{path}: expected an entry 'method'")
     settings, model = shared
-    own = chosen.get(table.pop("chosen_as", name), {})
+    chosen_as = table.pop("chosen_as", None)
+    if chosen_as is not None and chosen and chosen_as not in chosen:
+        raise InputError(
+            f"{path}: chosen_as: no table {chosen_as!r} in the study's chosen settings; there are "
+            f"{', '.join(chosen)}"
+        )
+    own = chosen.get(chosen_as or name, {})
     if not isinstance(own, dict):
         raise InputError(f"{name}: expected a table of chosen settings, found {own!r}")
     table["settings"] = settings | table.get("settings", {}) | own
@@ -262,6 +298,8 @@ def _variant(
             raise InputError(
                 f"{path}: {entry}: expected one of {', '.join(choices)}, found {table[entry]!r}"
             )
+    if table.get("seeds") is not None:
+        _check_numbers([table["seeds"]], 1, f"{path}: seeds")
     if table.get("recipe", "default") != "default" and table["method"] != "blomix":
         raise InputError(f"{path}: recipe {table['recipe']!r} is a setting of method 'blomix'")
     return Variant(name, **table)
@@ -282,6 +320,12 @@ def _task(name: str, entry: Any, where: Path) -> TaskSpec:
     if not isinstance(entry, dict):
         raise InputError(f"{where}: tasks.{name}: expected a table, found {entry!r}")
     _check(entry, _TASK, f"{where}: tasks.{name}")
+    _check_numbers([entry.get("max_length", 2)], 2, f"{where}: tasks.{name}.max_length")
+    if "/" in name or name.startswith("."):
+        raise InputError(
+            f"{where}: tasks.{name}: expected a name that files can have; its folder is told by "
+            "folder = ..."
+        )
     settings: dict[str, Any] = {"name": name, "folder": name} | dict(entry)
     return TaskSpec(**settings)
 

@@ -6,34 +6,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blomix.bench.jobs import build, matched_epochs
+from blomix.bench.jobs import build
 from blomix.bench.runner import config_of, is_of, read_record, settings_of
 from blomix.bench.study import Cell, Study
 from blomix.errors import InputError
 from blomix.evaluation import figures, tables
 from blomix.runs import files
 
+COSTS = "steps", "gradient_evaluations", "seconds"
 
-def summarize(study: Study, results: Path) -> dict[str, Any]:
-    """Writes results.md, results.csv and figures beside the study's results.
+
+def summarize(study: Study, results: Path, folder: Path) -> dict[str, Any]:
+    """Writes results.md, results.csv and figures of the cells in `results` into `folder`.
 
     Returns:
       How many cells the summary is of, how many of them failed, how many it leaves out because
       their settings are no longer the study's ("stale"), and where it lies.
 
     Raises:
-      InputError: no cell of the study has a result.
+      InputError: no cell of the study has a result, or those of a task are of different rows.
     """
     from matplotlib import rc_context
 
     found = [(cell, read_record(results / cell.path)) for cell in study.cells()]
     there = [(cell, record) for cell, record in found if record is not None]
     sound = [(cell, record) for cell, record in there if agrees(study, cell, record)]
-    costs = {(cell.variant.name, cell.task, cell.n): r for cell, r in sound if "error" not in r}
-    records = [costed(record) for cell, record in sound if matches(cell, record, costs)]
+    costs = {(cell.variant.label, cell.task, cell.n): r for cell, r in sound if "error" not in r}
+    records = [
+        costed(record, costs.get((cell.variant.label, cell.task, cell.n)))
+        for cell, record in sound
+        if matches(study, cell, record, costs)
+    ]
+    _check_scored(records, results)
     if not records:
         raise InputError(f"{results}: no results of this study; run it first")
-    folder = results.parent
     rows = tables.method_rows(records)
     sections = ["# Results\n", tables.markdown(tables.overall_rows(records))]
     methods = {record["method"] for record in records}
@@ -58,6 +64,19 @@ def summarize(study: Study, results: Path) -> dict[str, Any]:
     return counts | {"summary": str(folder / "results.md")}
 
 
+def _check_scored(records: list[dict[str, Any]], results: Path) -> None:
+    """Raises InputError where cells of a task were scored on different rows."""
+    rows: dict[str, set[str]] = {}
+    for record in records:
+        rows.setdefault(record["task"], set()).add(record.get("digests", {}).get("validation"))
+    for task, digests in rows.items():
+        if len(digests) > 1:
+            raise InputError(
+                f"{results}: {task}: expected cells that were scored on the same rows, found "
+                f"{len(digests)} sets of them; its data changed: run the study again"
+            )
+
+
 def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
     """Whether a record is of the study's settings. What follows from these and the data is the
     record's own: the head of "auto", the epochs of a variant that matches another's cost."""
@@ -71,17 +90,25 @@ def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
     return is_of(cell, record) and config | told == config
 
 
-def matches(cell: Cell, record: dict[str, Any], costs: Mapping[tuple, dict[str, Any]]) -> bool:
-    """Whether a record has the cost of the variant that it is to match, as far as that has run."""
-    other = costs.get((cell.variant.match, cell.task, cell.n))
+def matches(
+    study: Study, cell: Cell, record: dict[str, Any], costs: Mapping[tuple, dict[str, Any]]
+) -> bool:
+    """Whether a record has the cost of the variant that it is to match, as far as both have run;
+    within one step, for steps are whole."""
+    if cell.variant.match is None or "error" in record:
+        return True
+    other = costs.get((study.matched(cell.variant).label, cell.task, cell.n))
     if other is None:
         return True
-    method, cost = record["config"]["method"], (other["steps"], other["gradient_evaluations"])
-    return math.isclose(method["epochs"], matched_epochs(cell, method["batch_size"], *cost))
+    if cell.variant.match_by == "steps":
+        return record["steps"] == other["steps"]
+    step = record["gradient_evaluations"] / record["steps"]
+    return abs(record["gradient_evaluations"] - other["gradient_evaluations"]) < step
 
 
-def costed(record: dict[str, Any]) -> dict[str, Any]:
-    """A failed cell counts as free: what it cost is not known."""
-    return record | {
-        name: record[name] or 0 for name in ("steps", "gradient_evaluations", "seconds")
-    }
+def costed(record: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
+    """A failed cell with the cost of another seed's, NaN where none ended: no seed changes it."""
+    if "error" not in record:
+        return record
+    known = other or {}
+    return record | {name: known.get(name, math.nan) for name in COSTS}

@@ -27,7 +27,8 @@ class Config:
     results: Path | None = None
     """Folder of the cells' files; STUDY/results if left out."""
     width: int = 1
-    """Runs that are trained side by side, and lanes (runs, folds) that one step advances."""
+    """Runs that are trained side by side, and lanes (runs, folds) that one step advances. A cell's
+    last bits depend on it, so that cells of another width run again."""
     shard: str = "1/1"
     """i/n, the i-th of n machines' parts of the study."""
     select: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -37,7 +38,8 @@ class Config:
     commit: str | None = None
     """Commit to record where there is no checkout that says it."""
     summarize: bool = False
-    """Run nothing; write results.md, results.csv and figures of what is there."""
+    """Run nothing; write results.md, results.csv and figures of what is there, into STUDY (or
+    --results)."""
     json: bool = False
     """Print the result as one JSON line."""
 
@@ -52,8 +54,10 @@ def run(config: Config) -> dict[str, Any]:
     if config.summarize:
         from blomix.bench.summary import summarize
 
-        with storage(results.parent, "write the summary in"):
-            return summarize(study, results)
+        # Cells that were put elsewhere may be others than the study's own.
+        folder = study.folder if config.results is None else results
+        with storage(folder, "write the summary in"):
+            return summarize(study, results, folder)
     if config.model is None:
         raise InputError("--model: expected a directory or hub id, found none")
     if config.width < 1:

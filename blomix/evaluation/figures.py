@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blomix.evaluation.statistics import Result, paired, score_of, strata_of
+from blomix.evaluation.statistics import Result, mean_of_known, paired, score_of, strata_of
 from blomix.evaluation.tables import overall_rows
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ def gain_against_cost(results: Sequence[Result], against: str | None = None) -> 
         here = [result for result in results if result["n"] == n]
         for method, style in styles.items():
             gains = _gains(here, method, against)
-            cost = [r["gradient_evaluations"] for r in here if r["method"] == method]
-            place = (np.mean(cost), np.mean([np.mean(own) for own in gains])) if gains else ([], [])
+            cost = mean_of_known(r["gradient_evaluations"] for r in here if r["method"] == method)
+            known = bool(gains) and not math.isnan(cost)
+            place = (cost, np.mean([np.mean(own) for own in gains])) if known else ([], [])
             axes.plot(*place, ls="", **style)
-            if 0 < len(gains) < len(strata_of(here)):
+            if known and len(gains) < len(strata_of(here)):
                 axes.annotate(f" {len(gains)}", place, fontsize="small", va="center")
         # Symmetric logarithm: a method without gradients (a probe) has its place at 0.
         axes.set_xscale("symlog", linthresh=10)

@@ -50,12 +50,17 @@ def height(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
     return -score if metric in LOWER_IS_BETTER else score
 
 
-def majority(metric: str, train_labels: np.ndarray, labels: np.ndarray) -> float:
-    """What `metric` gives to training's most common class, or to training's mean target."""
+def majority(
+    metric: str, train_labels: np.ndarray, labels: np.ndarray, num_labels: int = 0
+) -> float:
+    """What `metric` gives to training's most common class, or to training's mean target.
+
+    num_labels: classes of the task, if neither of these may have the last.
+    """
     train_labels = np.asarray(train_labels)
     if metric in REGRESSION:
         return evaluate(metric, labels, np.full(len(labels), train_labels.mean()))["score"]
-    classes = max(train_labels.max(), np.max(labels)) + 1
+    classes = max(train_labels.max() + 1, np.max(labels) + 1, num_labels)
     share = np.bincount(train_labels, minlength=classes) / len(train_labels)
     # Training's class shares as probabilities: the most common one wins, and the calibration
     # error is that of this constant prediction.

@@ -1,9 +1,10 @@
 """What scores over tasks and seeds say: summaries, intervals, paired comparisons.
 
 A result is a mapping with the keys task, n, method, seed, metric, score, majority_score, steps,
-gradient_evaluations and seconds. A run that failed is never dropped: one that scores no better
-than the majority class counts as failed, and so does one without a finite score (it diverged or
-broke), with the majority class's score, which is what its user would fall back to.
+gradient_evaluations and seconds; a cost that is not known is NaN. A run that failed is never
+dropped: one that scores no better than the majority class counts as failed, and so does one
+without a finite score (it diverged or broke), with the majority class's score, which is what its
+user would fall back to.
 
 Tasks are fixed: only seeds are drawn anew, so that no interval speaks of other tasks. Source of the
 stratified bootstrap and of the interquartile mean: Agarwal et al., "Deep Reinforcement Learning at
@@ -105,9 +106,15 @@ def summarize(results: Sequence[Result]) -> Summary:
         median=float(np.median(scores)),
         best=float(scores.max()),
         failed=sum(failed(result) for result in results),
-        gradient_evaluations=float(np.mean([r["gradient_evaluations"] for r in results])),
-        gain_per_kilogradient=float(np.mean([gain_per_kilogradient(r) for r in results])),
+        gradient_evaluations=mean_of_known([r["gradient_evaluations"] for r in results]),
+        gain_per_kilogradient=mean_of_known([gain_per_kilogradient(r) for r in results]),
     )
+
+
+def mean_of_known(values: Iterable[float]) -> float:
+    """The mean of those that are not NaN, NaN where all are."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:

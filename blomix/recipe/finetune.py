@@ -250,7 +250,9 @@ def score(
     arrays = job.encoder.encode(validation, job.max_length)
     logits = predict_logits(job.encoder, fitted.params, arrays, progress=progress)
     scores = metrics.evaluate(validation.metric, validation.targets, logits)
-    majority = metrics.majority(validation.metric, job.train.targets, validation.targets)
+    majority = metrics.majority(
+        validation.metric, job.train.targets, validation.targets, validation.num_labels
+    )
     spread = resampling.spread(validation.metric, validation.targets, logits)
     scored = {
         "score": scores.pop("score"),

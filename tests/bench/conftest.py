@@ -27,7 +27,6 @@ sizes = [12]
 seeds = [1, 2]
 subset_seeds = [11, 12]
 validation_rows = 8
-against = ["plain"]
 [settings]
 batch_size = 4
 epochs = 1

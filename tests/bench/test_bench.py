@@ -196,6 +196,71 @@ def test_matched_variants_take_as_many_steps_or_gradients(study, bench):
     assert paper["facts"]["mean_share"] > 0.9
 
 
+def test_what_a_method_costs_beside_its_epochs_is_matched_too(study, bench):
+    """Folds, a Fisher epoch and passes that are taken twice, against 12 steps of plain."""
+    folder = study(
+        plain='method = "plain"\n[settings]\nepochs = 4',
+        soup='method = "soup"\nmatch = "plain"\n[settings]\nfolds = 2\nsearch_epochs = 1',
+        child='method = "child_tuning"\nmatch = "plain"\nmatch_by = "gradients"',
+        sam='method = "sam"\nmatch = "plain"\nmatch_by = "gradients"',
+    )
+    bench(folder, "--select", "*/films/*", "--width", 2)
+    costs = {
+        path.split("/")[0]: (record["steps"], record["gradient_evaluations"])
+        for path, record in cells(folder).items()
+    }
+    expected = {"plain": (12, 12), "soup": (12, 12), "child": (9, 12), "sam": (6, 12)}
+    assert costs == expected
+    assert bench(folder, "--summarize")["stale"] == 0
+
+
+def test_a_variant_matches_another_at_the_same_point_of_a_sweep(study, bench):
+    text = STUDY.replace("epochs = 1\n", "") + "[sweep]\nepochs = [1, 2]\n"
+    folder = study(text, plain='method = "plain"', same='method = "lp_ft"\nmatch = "plain"')
+    bench(folder, "--select", "*/films/*", "--width", 2)
+    steps = {path.split("/")[0]: record["steps"] for path, record in cells(folder).items()}
+    assert steps["same@epochs=1"] == steps["plain@epochs=1"] == 3
+    assert steps["same@epochs=2"] == steps["plain@epochs=2"] == 6
+
+
+def test_cells_of_other_rows_run_again_and_are_not_pooled(study, bench, blomix, data_root):
+    folder = study()
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    before = cells(folder)
+    scored = data_root / "films" / "validation.csv"
+    scored.write_text("".join(scored.read_text().splitlines(keepends=True)[:-12]))
+    one = "plain/films-12-1.json"
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    after = cells(folder)
+    assert after[one]["scored_rows"] < before[one]["scored_rows"]
+    assert bench(folder, "--summarize")["cells"] == 2
+    (folder / "results" / one).write_text(json.dumps(before[one]))
+    code, _, err = blomix("bench", folder, "--summarize")
+    assert code == 2
+    assert "films: expected cells that were scored on the same rows, found 2 sets" in err
+
+
+def test_a_failed_cell_costs_what_its_other_seeds_do(study, bench):
+    folder = study()
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    for seed, gradients in ((1, "3.0"), (2, "nan")):
+        path = folder / "results" / "plain" / f"films-12-{seed}.json"
+        record = json.loads(path.read_text())
+        unknown = dict.fromkeys(("score", "steps", "gradient_evaluations", "seconds"))
+        path.write_text(json.dumps(record | unknown | {"error": "broke"}))
+        assert bench(folder, "--summarize")["failed"] == seed
+        header, row = (line.split(",") for line in (folder / "results.csv").read_text().split())
+        assert row[header.index("gradient_evaluations")] == gradients
+
+
+def test_a_summary_of_other_results_lies_with_them(study, bench, tmp_path):
+    folder, other = study(), tmp_path / "elsewhere"
+    bench(folder, "--select", "*/films/12", "--results", other, "--width", 2)
+    found = bench(folder, "--summarize", "--results", other)
+    assert found["summary"] == str(other / "results.md")
+    assert not (folder / "results.md").exists()
+
+
 def test_a_sweep_runs_every_point_and_its_outcome_can_be_chosen(study, bench):
     text = STUDY + "[sweep]\nlearning_rate = [1e-3, 1e-2]\n"
     folder = study(text)
@@ -235,7 +300,8 @@ def test_what_another_process_works_on_is_left_to_it(study, bench):
 
 
 def test_the_summary_has_tables_and_figures(study, bench):
-    folder = study(plain='method = "plain"', probe='method = "probe"')
+    text = 'against = ["plain"]\n' + STUDY
+    folder = study(text, plain='method = "plain"', probe='method = "probe"')
     bench(folder, "--width", 4)
     assert bench(folder, "--summarize")["cells"] == 8
     text = (folder / "results.md").read_text()
@@ -308,10 +374,29 @@ def test_a_variant_like_another_has_its_entries_but_where_it_tells_its_own(study
         (STUDY, 'method = "plain"\n[settings]\nepochs = true', "epochs: expected a value of type"),
         (STUDY, 'method = "plain"\n[model]\npoling = "mean"', "no option 'poling'"),
         (STUDY, 'method = "plain"\n[model]\npooling = 3', "pooling"),
+        (STUDY, 'method = "plain"\n[model]\nregression = true', "no option 'regression'"),
+        (STUDY.replace("[12]", "[12, 12]"), 'method = "plain"', "sizes: expected distinct values"),
+        (STUDY.replace("[1, 2]", "[1, 9999999999]"), 'method = "plain"', "below 2^31"),
+        (STUDY + "[sweep]\nepochs = [1, 1]", 'method = "plain"', "sweep.epochs: expected distinct"),
+        ('against = ["plian"]\n' + STUDY, 'method = "plain"', "against: no variant 'plian'"),
+        (STUDY.replace("rows = 8", "rows = 0"), 'method = "plain"', "validation_rows: expected"),
+        (STUDY.replace("rows = 8", "rows = 30"), 'method = "plain"', "books: validation: expected"),
+        (STUDY, 'method = "plain"\nseeds = 0', "seeds: expected whole numbers of at least 1"),
+        ('variants = [["plain"]]\n' + STUDY, 'method = "plain"', "variants: no file"),
+        (
+            'chosen = "picked.toml"\n' + STUDY,
+            'method = "plain"\nchosen_as = "none"',
+            "chosen_as: no table 'none' in the study's chosen settings; there are other",
+        ),
+        (STUDY + "[tasks.films3]\nmax_length = -1", 'method = "plain"', "films3.max_length"),
+        (STUDY.replace("max_length = 16", "max_length = 999", 1), 'method = "plain"', "999"),
+        (STUDY + '[tasks."../films"]', 'method = "plain"', "a name that files can have"),
     ],
 )
 def test_mistakes_take_one_line(text, variant, message, study, blomix, tiny_model, data_root):
     folder = study(text, plain=variant)
+    if "picked.toml" in text:
+        (folder / "picked.toml").write_text("[other]\nlearning_rate = 1e-3")
     code, _, err = blomix("bench", folder, "--model", tiny_model, "--data", data_root)
     assert code == 2
     assert message in err
@@ -326,6 +411,20 @@ def test_a_place_that_cannot_be_written_is_one_line(study, blomix, tiny_model, d
     assert code == 2
     assert "cannot write the cells' results in" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_method_that_cannot_cost_as_much_is_refused(study, blomix, tiny_model, data_root):
+    soup = 'method = "soup"\nmatch = "plain"\n[settings]\nfolds = 3\nsearch_epochs = 9'
+    for name, text, found in (
+        ("soup", soup, "found one that costs 54 beside its epochs, and 3 in each"),
+        ("probe", 'method = "probe"\nmatch = "plain"', "and 0 in each"),
+    ):
+        folder = study(**{"plain": 'method = "plain"', name: text})
+        code, _, err = blomix("bench", folder, "--model", tiny_model, "--data", data_root)
+        assert code == 2
+        assert f"{name}: match: expected a method that can cost 3 steps, as plain does" in err
+        assert found in err
+        (folder / f"{name}.toml").unlink()
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])

@@ -64,6 +64,8 @@ def test_majority_is_trainings_majority():
     labels = np.repeat([1, 0], [279, 129])
     assert majority("f1", np.repeat([1, 0], [2474, 1194]), labels) == pytest.approx(558 / 687)
     assert majority("mcc", [1, 1, 0], [1, 0]) == 0.0
+    # A third class that neither has: F1 is the mean over three, as the model's.
+    assert majority("f1", [0, 0, 1], [0, 1], num_labels=3) == pytest.approx(2 / 9)
     assert majority("ece", [1, 1, 0, 0, 0], [0, 1, 0, 1]) == pytest.approx(0.1)
     assert majority("spearman", [1.0, 2.0], [1.0, 5.0]) == 0.0
     assert majority("mse", [1.0, 3.0], [1.0, 5.0]) == pytest.approx(5.0)
