@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from blomix.errors import InputError
-from blomix.recipe.checks import positive
+from blomix.recipe.checks import positive, whole
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit
@@ -45,7 +45,8 @@ class Lora(Training):
 
     def __post_init__(self):
         super().__post_init__()
-        positive(self, "rank", "scale")
+        whole(self, "rank")
+        positive(self, "scale")
         try:
             re.compile(self.matrices)
         except re.error as error:

@@ -9,7 +9,7 @@ import optax
 
 from blomix._trees import joined
 from blomix.baselines.layers import above, depth_of, number_of_layers
-from blomix.recipe.checks import at_least, within
+from blomix.recipe.checks import whole, within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import put
 from blomix.recipe.phase import Fit
@@ -42,7 +42,7 @@ class Reinit(Training):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "layers")
+        whole(self, "layers", least=0)
         within(self, 0, 1, "decay")
 
     def fit(self, job: Job) -> Fit:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from blomix.baselines.layers import above, number_of_layers
 from blomix.baselines.partial import Partial
-from blomix.recipe.checks import at_least
+from blomix.recipe.checks import whole
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 
@@ -29,7 +29,7 @@ class TopLayers(Partial):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "layers")
+        whole(self, "layers", least=0)
 
     def trained(self, job: Job) -> Leaves:
         return above(job.encoder, number_of_layers(job.encoder) - self.layers)

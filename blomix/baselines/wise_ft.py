@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from blomix.evaluation import metrics
-from blomix.recipe.checks import positive
+from blomix.recipe.checks import whole
 from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job, predict_logits
 from blomix.recipe.phase import Fit
@@ -47,7 +47,7 @@ class WiseFt(Folded):
 
     def __post_init__(self):
         super().__post_init__()
-        positive(self, "coefficients")
+        whole(self, "coefficients")
 
     def fit(self, job: Job) -> Fit:
         starts = self.starts(job)

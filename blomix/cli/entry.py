@@ -17,6 +17,7 @@ LARGEST_SETTINGS = 1_000_000  # bytes
 _CONFIG = "--config FILE takes flags from a TOML file; those given beside it win."
 _LESS = {
     "accumulate": "--accumulate 2 or more (the same batch in parts)",
+    "together": "--together no (folds one after the other)",
     "remat": "--remat",
     "dtype": "--dtype bfloat16",
     "max_length": "a shorter --max-length",

@@ -20,6 +20,7 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
+    import os
     import shutil
 
     from blomix.errors import InputError
@@ -27,10 +28,13 @@ def run(config: Config) -> dict[str, Any]:
     from blomix.runs.files import TEMPORARY, remove
 
     finished(config.run)
-    manifest.verify(config.run / "export")
+    manifest.verify_model(config.run / "export")
     out = config.out
     if out.absolute() == Path.cwd():
         raise InputError(f"{out}: expected another directory than the one you are in")
+    place, own = (Path(os.path.realpath(path)) for path in (out, config.run / "export"))
+    if place.is_relative_to(own):
+        raise InputError(f"{out}: expected a directory outside the run's own export")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: expected a new or empty directory, found files in it")
@@ -41,7 +45,7 @@ def run(config: Config) -> dict[str, Any]:
         remove(copy)
         try:
             shutil.copytree(config.run / "export", copy)
-            manifest.verify(copy)
+            manifest.verify_model(copy)
             copy.replace(out)
         finally:
             remove(copy)

@@ -122,7 +122,7 @@ def run(config: Config) -> dict[str, Any]:
             splits=config.splits,
             note=note,
         )
-    decision = decide(cells, config.target)
+    decision = decide(cells, config.target, len(examples))
     result = {
         "decision": decision.kind,
         "method": decision.method,

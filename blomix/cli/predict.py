@@ -20,7 +20,8 @@ class Config:
     """File of texts; labels are not needed."""
     output: Path
     """File to write: .csv, .tsv or .jsonl. An existing one is not touched. In .csv and .tsv a text
-    that a spreadsheet would take for a formula (it starts with =, +, - or @) gets a ' before it."""
+    or a label that a spreadsheet would take for a formula (it starts with =, +, - or @) gets a '
+    before it; .jsonl has all as it is."""
     text: str | None = None
     """Column of the text; if left out the one trained on, or found by its name."""
     text_pair: str | None = None

@@ -5,7 +5,7 @@ from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, digest_of, duplicates, leakage
 from blomix.data.load import load, read_columns
 from blomix.data.output import check_output, write_columns
-from blomix.data.remarks import leak_remarks, reading, remarks
+from blomix.data.remarks import empty_remarks, leak_remarks, reading, remarks
 from blomix.data.splits import folds, holdout, subsample
 from blomix.data.tasks import TASKS, Task
 
@@ -18,6 +18,7 @@ __all__ = [
     "cut_rows",
     "digest_of",
     "duplicates",
+    "empty_remarks",
     "encode",
     "examples_of",
     "folds",

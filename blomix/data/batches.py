@@ -1,5 +1,6 @@
 """Examples -> token arrays, and which rows make up batch t."""
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -14,21 +15,27 @@ _CHUNK = 2000  # rows that are tokenised at once: a tokenizer's own record of th
 
 
 def encode(
-    examples: Examples, tokenizer: Any, max_length: int, multiple: int = 16
+    examples: Examples,
+    tokenizer: Any,
+    max_length: int,
+    multiple: int = 16,
+    positions: float = math.inf,
 ) -> dict[str, np.ndarray]:
     """Token arrays (n, length) int32, and `labels` (n,) where there are any.
 
     length is the smallest multiple of `multiple` that covers the longest row, at most
     `max_length`; longer rows are cut as the tokenizer cuts pairs, the longer text first.
+    positions: most tokens that the encoder takes.
 
-    Raises InputError where `max_length` is too short for special tokens or longer than the
-    encoder's positions.
+    Raises InputError where `max_length` is too short for special tokens, or longer than the
+    tokenizer or the encoder allows, whatever the texts' own lengths.
     """
-    longest = tokenizer.model_max_length
-    if not _SHORTEST <= max_length <= longest:
+    longest = min(tokenizer.model_max_length, positions)
+    if not isinstance(max_length, int) or not _SHORTEST <= max_length <= longest:
+        which = "encoder has positions for" if longest == positions else "tokenizer allows"
         raise InputError(
             f"expected a --max-length of {_SHORTEST} to {longest} tokens, which is what the "
-            f"encoder has positions for, found {max_length}"
+            f"{which}, found {max_length}"
         )
     columns: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(examples), _CHUNK):

@@ -18,7 +18,8 @@ def examples_of(
 
     Args:
       data: examples, or `(texts, labels)`: texts are strings or pairs of strings; labels are
-        strings, integers (classes) or floats (values), or None.
+        strings or numbers, of which one with a fractional part makes all of them values
+        (`blomix.data.labels`), or None.
       like: training examples, whose classes the labels must be of, and as whose they are numbered.
       regression: whether the labels are values; None: as `like`, or as they tell.
 

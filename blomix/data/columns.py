@@ -106,6 +106,8 @@ def _find_text(columns: Sequence[str], where: str) -> tuple[str, str | None]:
     paired = {name for pair in pairs for name in pair}
     singles = [(name, None) for known in TEXTS for name in _named(known, columns)]
     found = pairs + [single for single in singles if single[0] not in paired]
+    for name in {name for both in found for name in both if name is not None}:
+        check_column(name, columns, where, "--text")
     if len(found) != 1:
         raise InputError(
             f"{where}: {'several columns' if found else 'no column'} with a text column's name; "
@@ -116,6 +118,8 @@ def _find_text(columns: Sequence[str], where: str) -> tuple[str, str | None]:
 
 def _find_label(columns: Sequence[str], where: str) -> str:
     found = [name for known in LABELS for name in _named(known, columns)]
+    for name in found:
+        check_column(name, columns, where, "--label")
     if len(found) != 1:
         raise InputError(
             f"{where}: {'several columns' if found else 'no column'} with a label column's name; "

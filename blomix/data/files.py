@@ -23,9 +23,11 @@ def open_file(path: Path) -> Table:
     """Raises InputError where the file is missing, empty, not regular, too large or damaged."""
     where = show_path(path)
     if path.suffix.lower() not in FORMATS:
+        packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz", ".zst")
+        mend = "unpack it" if packed else "rename it or convert it"
         raise InputError(
-            f"{where}: expected a file ending in {', '.join(FORMATS)}, "
-            f"found {show(path.suffix or 'no suffix')}; rename it or convert it"
+            f"{where}: expected a file ending in {', '.join(FORMATS)}, found "
+            f"{show(path.suffix or 'no suffix')}; {mend}"
         )
     try:
         if not path.exists():

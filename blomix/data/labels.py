@@ -39,7 +39,7 @@ def decide_labels(
     task_names: a known task's classes, which files also write as their index.
     """
     cells = [_cell(value, where, row) for row, value in enumerate(values, 1)]
-    numbers = [_number(cell) for cell in cells]
+    numbers = [number_of(cell) for cell in cells]
     if regression and label_names is not None:
         raise InputError(f"{where}: class names were given for a regression; give one of the two")
     if label_names is not None and not 0 < len(set(label_names)) == len(label_names):
@@ -73,12 +73,13 @@ def _cell(value: object, where: str, row: int) -> str:
     return cell
 
 
-def is_number(name: str) -> bool:
-    """Whether a class is called by a finite number."""
-    return _number(name) is not None
+def number_or_name(name: str) -> str:
+    """The same for names of one number, such as 1 and 1.0."""
+    number = number_of(name)
+    return name if number is None else repr(number)
 
 
-def _number(cell: str) -> float | None:
+def number_of(cell: str) -> float | None:
     """The finite number that a cell is, else None."""
     number = float(cell) if _NUMBER.fullmatch(cell) else math.nan
     return number if math.isfinite(number) else None
@@ -108,11 +109,6 @@ def _targets(cells, numbers, where: str) -> np.ndarray:
                 f"{where}, row {row}: expected a finite number as label of a regression, "
                 f"found {show(cell)}"
             )
-    if len(set(numbers)) == 1 and len(numbers) > 1:
-        raise InputError(
-            f"{where}: all {len(numbers)} labels are {cells[0]}; a regression needs at least two "
-            f"different values"
-        )
     return np.asarray(numbers, np.float64)
 
 
@@ -165,7 +161,7 @@ def _visible(name: str) -> str:
 
 def _natural(name: str) -> tuple:
     """-1 < 0 < 2 < 10 < a2 < a10: numbers by value, and digits within a word by value too."""
-    number = _number(name)
+    number = number_of(name)
     parts = re.split(r"([0-9]+)", name)
     words = tuple((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p)
     return (number is None, number or 0.0, words, name)

@@ -5,6 +5,7 @@ locks into a cache; this reads the one file and the columns that are asked for.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from blomix.data.messages import reason, show, show_path
@@ -44,6 +45,8 @@ def read_parquet(path: Path) -> Table:
                 for name, column in kept.items():
                     for value in batch.column(name):
                         cell = value.as_py()
+                        if isinstance(cell, Decimal):
+                            cell = float(cell)
                         size += len(cell) if isinstance(cell, str) else 8
                         if size > MAX_BYTES:
                             raise InputError(
@@ -65,5 +68,6 @@ def _is_plain(kind) -> bool:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    checks = (types.is_string, types.is_large_string, types.is_integer, types.is_floating)
-    return any(check(kind) for check in (*checks, types.is_boolean, types.is_null))
+    numbers = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
+    checks = types.is_string, types.is_large_string, types.is_null
+    return any(check(kind) for check in (*numbers, *checks))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from blomix.data.examples import Examples
-from blomix.data.labels import is_number, twins
+from blomix.data.labels import number_of, number_or_name, twins
 from blomix.data.messages import show, show_all
 
 _FEW_CLASSES = 8
@@ -30,8 +30,7 @@ def remarks(train: Examples, repeats: Mapping[str, int]) -> Iterator[str]:
 
     repeats: what `duplicates` finds there.
     """
-    if empty := sum(not text.strip() for text in train.texts):
-        yield f"{train.name}: {empty} of {len(train)} training texts are empty"
+    yield from empty_remarks(train, "training")
     if repeats["conflicting_texts"]:
         yield (
             f"{train.name}: {repeats['conflicting_texts']} training texts are there with more than "
@@ -40,16 +39,27 @@ def remarks(train: Examples, repeats: Mapping[str, int]) -> Iterator[str]:
     names = train.label_names or ()
     for twin, name in twins(names, str.casefold):
         yield f"{train.name}: the labels {show(twin)} and {show(name)} are two classes"
-    if len(names) > _SCALE and all(is_number(name) for name in names):
+    for twin, name in twins(names, number_or_name):
         yield (
-            f"{train.name}: {len(names)} numbers are taken for classes; if they are values, give "
-            "--label-kind values"
+            f"{train.name}: the labels {show(twin)} and {show(name)} are one number and two classes"
+        )
+    if len(names) > _SCALE and all(number_of(name) is not None for name in names):
+        yield (
+            f"{train.name}: {len(names)} numbers are classes here; for values give --label-kind "
+            "values"
         )
     if all(_COMMA.fullmatch(name) for name in names) and names:
         yield (
             f"{train.name}: numbers with a comma ({show_all(names, 3)}) are taken for classes; if "
             "they are values, write them with a point"
         )
+
+
+def empty_remarks(examples: Examples, kind: str) -> Iterator[str]:
+    """How many texts, and second texts of pairs, are empty; `kind` is what they are for."""
+    for which, texts in (("", examples.texts), ("second ", examples.pairs or ())):
+        if empty := sum(not text.strip() for text in texts):
+            yield f"{examples.name}: {empty} of {len(examples)} {which}{kind} texts are empty"
 
 
 def leak_remarks(scored: Examples, leaked: Mapping[str, int]) -> Iterator[str]:

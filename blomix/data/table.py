@@ -13,6 +13,12 @@ MAX_BYTES = 256 * 2**20
 MAX_CELL = 4 * 2**20
 MAX_LINE = 4 * MAX_CELL
 MAX_COLUMNS = 10_000
+_SAVE = "save the sheet as CSV (UTF-8)"
+_PACKED = (
+    (b"\x1f\x8b", "packed by gzip", "unpack it"),
+    (b"PK\x03\x04", "a spreadsheet or another zip archive", f"{_SAVE}, or unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an old spreadsheet", _SAVE),
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ def read_text(path: Path) -> str:
     where = show_path(path)
     if len(data) > MAX_BYTES:
         raise InputError(f"{where}: more than {MAX_BYTES // 2**20} MiB; take a sample of its rows")
+    for magic, found, mend in _PACKED:
+        if data.startswith(magic):
+            raise InputError(f"{where}: {found}, and no text; {mend}")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{where}: encoded as UTF-16; save it as UTF-8")
     try:

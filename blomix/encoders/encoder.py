@@ -236,7 +236,8 @@ class Encoder:
         """
         from blomix.data import encode
 
-        arrays = encode(examples, self.tokenizer, max_length, multiple)
+        positions = self.architecture.longest
+        arrays = encode(examples, self.tokenizer, max_length, multiple, positions)
         self.model.check(arrays)
         return arrays
 

@@ -16,9 +16,9 @@ def evaluate(metric: str, labels: np.ndarray, logits: np.ndarray) -> dict[str, f
     """All metrics of the kind that `metric` is of, and `score`, the value of `metric`.
 
     Classification: labels (n,) class indices, logits (n, classes); accuracy, F1 (of class 1 where
-    there are two classes, else macro), Matthews correlation, and the expected calibration error.
-    Regression: labels (n,) targets, logits (n,) or (n, 1) predictions; Pearson, Spearman, mean
-    squared error.
+    there are two classes, else the mean over those that are labelled or predicted), Matthews
+    correlation, and the expected calibration error. Regression: labels (n,) targets, logits (n,) or
+    (n, 1) predictions; Pearson, Spearman, mean squared error.
 
     Raises InputError for an unknown metric or no rows, ValueError for shapes that do not fit or
     logits that are not finite.
@@ -97,7 +97,6 @@ def _classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
             f1_score(
                 labels,
                 predictions,
-                labels=None if len(classes) == 2 else classes,
                 zero_division=0.0,  # pyright: ignore[reportArgumentType]
                 **average,  # pyright: ignore[reportArgumentType]
             )

@@ -125,7 +125,7 @@ def _accuracy(counts: np.ndarray) -> float:
 def _f1(counts: np.ndarray) -> float:
     hits, total = counts.diagonal(), counts.sum(0) + counts.sum(1)
     each = 2 * hits / np.maximum(total, 1)
-    return each[1] if len(each) == 2 else each.mean()
+    return each[1] if len(each) == 2 else each[total > 0].mean()
 
 
 def _mcc(counts: np.ndarray) -> float:

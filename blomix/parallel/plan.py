@@ -21,8 +21,9 @@ from blomix.parallel.cache import unwritten
 from blomix.parallel.chips import GIB, Topology
 from blomix.parallel.flops import matrix_flops
 from blomix.parallel.mesh import OnMesh, Shape
-from blomix.recipe.checks import positive
+from blomix.recipe.checks import whole
 from blomix.recipe.job import Job
+from blomix.recipe.preparation import check_rows
 from blomix.recipe.program import compile_step, device_memory, vmapped
 from blomix.recipe.recipe import Recipe, SearchStep, mixed
 
@@ -59,7 +60,7 @@ class Setting:
     quick: bool = True
 
     def __post_init__(self):
-        positive(self, "batch", "length", "ensemble")  # the recipe checks the rest
+        whole(self, "batch", "length", "ensemble")  # the recipe checks the rest
 
     def __str__(self) -> str:
         return f"--topology {self.topology} --mesh {self.mesh} --{'' if self.remat else 'no-'}remat"
@@ -77,7 +78,7 @@ class Setting:
         words += ["--accumulate", f"{self.accumulate}"] if self.accumulate > 1 else []
         words += ["--set", f"unroll={self.unroll}"] if self.unroll > 1 else []
         folds = ["--set", f"folds={self.ensemble}", "--together", "yes"]
-        words += folds if self.ensemble > 1 else []
+        words += folds if self.ensemble > 1 else ["--together", "no"]
         words += ["--remat"] if self.remat else []
         words += ["--scan-layers"] if self.scanned else []
         estimator = f"hypergradient={self.hypergradient}"
@@ -120,14 +121,20 @@ def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> d
     """Compiles the named steps for the setting's devices.
 
     Raises:
-      InputError: the mesh does not fit the topology, or the batch the mesh.
+      InputError: the mesh does not fit the topology, or the batch or the folds the mesh.
     """
     if setting.mesh.devices > setting.topology.size:
         raise InputError(
             f"mesh {setting.mesh}: expected at most {setting.topology.size} devices, those of "
             f"{setting.topology}, found {setting.mesh.devices}"
         )
+    if setting.ensemble % setting.mesh.ensemble:
+        raise InputError(
+            f"mesh {setting.mesh}: {setting.ensemble} folds or seeds (--ensemble) cannot be split "
+            f"evenly over {setting.mesh.ensemble} devices"
+        )
     place = OnMesh.of(setting.mesh, setting.topology.devices())
+    check_rows(_job(setting)[1], place)
     return {name: _need(setting, place, name) for name in steps}
 
 
@@ -149,7 +156,7 @@ def candidates(setting: Setting) -> Iterator[Setting]:
         if topology.size > 1:
             meshes.append(Shape(model=topology.size))
         for mesh, remat in product(meshes, (False, True)):
-            if setting.batch // setting.accumulate % mesh.rows == 0:
+            if setting.batch // setting.accumulate % mesh.rows == 0:  # what `check_rows` asks
                 yield replace(setting, topology=topology, mesh=mesh, remat=remat)
 
 
@@ -208,6 +215,7 @@ def _job(setting: Setting) -> tuple[Job, Recipe]:
         accumulate=setting.accumulate,
         unroll=setting.unroll,
         hypergradient=setting.hypergradient,
+        folds=setting.ensemble,
     )
     return Job(encoder, Examples(()), {}, 0, setting.length), recipe
 

@@ -60,29 +60,38 @@ class Decision:
     gains: tuple[Gain, ...]
 
 
-def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
+def decide(
+    cells: Sequence[Cell], target: float | None = None, examples: int | None = None
+) -> Decision:
     """What the trial's scores say.
 
     1. Nothing is shown to beat ignoring the text: collect more labels.
     2. Otherwise the simplest method wins that no more complex one is shown to beat.
     3. With a `target` that the winner does not reach: collect more labels, as many as its learning
-       curve says.
+       curve says. Where no model was trained on all labels that a split leaves, 1 and 3 ask for a
+       larger budget in their place.
     4. Otherwise go, if the winner is blomix, or use the simpler model that won.
 
     Args:
       cells: the trained models; those with the most labels decide, the others give the curve.
       target: the score that is needed, if there is one.
+      examples: labelled ones there are, a part of which each split scores; None: as many as the
+        largest model was trained on.
     """
     full = max(cell.n for cell in cells)
     at_full = [cell for cell in cells if cell.n == full]
+    most = full if examples is None else examples - max(cell.tested for cell in at_full)
+    scale = 1.0 if examples is None else examples / most  # labels in all, to those trained on
     methods = [m for m in METHODS if any(cell.method == m for cell in at_full)]
     over_majority = {m: gain(at_full, m, None) for m in methods}
     gains = [*over_majority.values()]
     for i, method in enumerate(methods):
         gains += [gain(at_full, method, simpler) for simpler in methods[:i]]
     learned = [m for m in methods if over_majority[m].gain.above_zero]
+    if not learned and full < most:
+        return _out_of_budget(full, most, methods[0], [], gains)
     if not learned:
-        return _too_small(full, over_majority, gains)
+        return _too_small(full, scale, over_majority, gains)
     winner, reasons = _winner(learned, gains)
     tried = {cell.method for cell in cells}
     reasons += [_unjudged(m, over_majority.get(m), m in tried) for m in METHODS if m not in learned]
@@ -90,7 +99,10 @@ def decide(cells: Sequence[Cell], target: float | None = None) -> Decision:
     reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")
     curve = learning_curve(cells, winner)
     if target is not None and mean < target:
-        return _short_of(target, mean, full, winner, curve, reasons, gains)
+        reasons.append(f"That is {target - mean:.3f} short of the {target:.3f} that is needed.")
+        if full < most:
+            return _out_of_budget(full, most, winner, reasons, gains)
+        return _short_of(target, full, scale, winner, curve, reasons, gains)
     if curve is not None:
         more = curve.gain(full, 2 * full)
         reasons.append(
@@ -179,7 +191,19 @@ def _unjudged(method: str, found: Gain | None, tried: bool) -> str:
     )
 
 
-def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
+def _out_of_budget(
+    full: int, most: int, method: str, reasons: list[str], gains: list[Gain]
+) -> Decision:
+    reasons = [
+        *reasons,
+        f"The budget held models of {full:,} labels at most, of the {most:,} that a split leaves "
+        "to train on: what all of them give is not known.",
+    ]
+    headline = "Give the trial a larger budget"
+    return Decision(COLLECT, method, headline, tuple(reasons), None, tuple(gains))
+
+
+def _too_small(full: int, scale: float, over: dict[str, Gain], gains: list[Gain]) -> Decision:
     """Labels until the best method's gain would stand clear of its own scatter.
 
     Its standard error falls as 1 / sqrt(n): n (z error / gain)^2 with the normal's z, for Student's
@@ -212,7 +236,7 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
         needed[draws > 0] = full * (normal / draws[draws > 0]) ** 2
         low, value, high = np.quantile(needed, [0.025, 0.5, 0.975], method="inverted_cdf")
         low = low if math.isfinite(low) else 0.0
-        labels = Interval(*(max(2.0 * full, float(x)) for x in (value, low, high)))
+        labels = Interval(*(scale * max(2.0 * full, float(x)) for x in (value, low, high)))
         headline = f"Collect more labels: {_count(labels)}"
         if top.splits < _FEW:
             headline += "; or give the trial a larger budget"
@@ -222,25 +246,26 @@ def _too_small(full: int, over: dict[str, Gain], gains: list[Gain]) -> Decision:
             )
     else:
         reasons.append("The budget held one split, which shows nothing.")
-        labels = Interval(2.0 * full, 2.0 * full, math.inf)
+        labels = Interval(scale * 2.0 * full, scale * 2.0 * full, math.inf)
     return Decision(COLLECT, top.method, headline, tuple(reasons), labels, tuple(gains))
 
 
 def _short_of(
     target: float,
-    mean: float,
     full: int,
+    scale: float,
     winner: str,
     curve: Curve | None,
     reasons: list[str],
     gains: list[Gain],
 ) -> Decision:
-    reasons.append(f"That is {target - mean:.3f} short of the {target:.3f} that is needed.")
     labels = None
     headline = "Collect more labels; how many cannot be said from one size"
     if curve is not None:
         needed = curve.labels_for(target)
-        labels = Interval(*(max(full + 1.0, x) for x in (needed.value, needed.low, needed.high)))
+        labels = Interval(
+            *(scale * max(full + 1.0, x) for x in (needed.value, needed.low, needed.high))
+        )
         headline = f"Collect more labels: {_count(labels)}"
         if math.isinf(labels.value):
             headline = "More labels alone are not likely to reach the target"

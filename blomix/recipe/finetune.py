@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from blomix.data import Examples, digest_of
+from blomix.errors import is_out_of_memory
 from blomix.evaluation import metrics, resampling
 from blomix.recipe import artifacts
 from blomix.recipe.drive import drive
@@ -84,6 +85,7 @@ def finetune(
         with leaving_together():
             fitted, cost = fit(job, recipe, Unrecorded(), progress, together, place)
         return score(job, validation, fitted, known | cost, progress)[0]
+    from blomix.encoders.options import Options
     from blomix.runs import Run, open_run
 
     digests = {
@@ -93,9 +95,15 @@ def finetune(
         "weights": tree_digest(model.params),
         "tokens": tree_digest(job.arrays),
     }
-    config = (settings or {}) | {"resolved": resolved}
+    settings = settings or {}
+    config = settings | {"resolved": resolved}
+    # Of settings that a run of an earlier version has not; what a flag does is resolved, or in the
+    # data.
+    defaults = settings | {
+        "resolved": {"recipe": asdict(type(recipe)()), "model": asdict(Options())}
+    }
     with (
-        open_run(run_dir, config, digests, checkpoint_every=checkpoint_every) as run,
+        open_run(run_dir, config, digests, checkpoint_every, defaults) as run,
         leaving_together(),
     ):
         if told((run.path / "result.json").exists()):
@@ -154,7 +162,11 @@ def recorded_together(run_dir: str | Path | None) -> bool | None:
     """What the run in `run_dir` began with; None where there is none."""
     if run_dir is None:
         return None
+    from blomix.runs.identity import has_work
+
     try:
+        if not has_work(Path(run_dir)):  # another setting may begin in its place
+            return None
         config = tomllib.loads(read_text(Path(run_dir) / "config.toml"))
         return config["resolved"]["together"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
@@ -166,7 +178,14 @@ def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:
     if recipe.lanes == 1 or place.lanes > 1:
         return recipe.lanes > 1
     room = room_together()
-    return room > 0 and first_program(next(recipe.fit(job)), True, place).bytes < room
+    if room == 0:
+        return False
+    try:
+        return first_program(next(recipe.fit(job)), True, place).bytes < room
+    except Exception as error:
+        if is_out_of_memory(error):  # a compiler may refuse what does not fit
+            return False
+        raise
 
 
 def room_together() -> int:
@@ -210,6 +229,7 @@ def describe(encoder: "Encoder") -> dict[str, Any]:
         "commit": encoder.commit,
         "pooling": encoder.pooling,
         "dtype": encoder.model.options.dtype,
+        "attention": encoder.model.options.attention,
         "remat": encoder.model.options.remat,
         "scan_layers": encoder.model.options.scan_layers,
         "train_embeddings": encoder.model.options.train_embeddings,

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from blomix.data import folds
-from blomix.recipe.checks import finite, one_of, positive, within
+from blomix.recipe.checks import finite, one_of, positive, whole, within
 from blomix.recipe.job import Job
 from blomix.recipe.optimization import Rate, adamw, scheduled, warmup_linear
 from blomix.recipe.phase import Phase
@@ -49,7 +49,8 @@ class Folded(Training):
 
     def __post_init__(self):
         super().__post_init__()
-        positive(self, "folds", "search_epochs", "search_learning_rate", "search_clip")
+        whole(self, "folds")
+        positive(self, "search_epochs", "search_learning_rate", "search_clip")
         finite(self, "search_epochs")
         within(self, 0, 1, "holdout")
         one_of(self, "partition", "kfold", "independent")

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blomix.data import Examples, cut_rows, examples_of, holdout, leak_remarks, reading, remarks
+from blomix.data import (
+    Examples,
+    cut_rows,
+    empty_remarks,
+    examples_of,
+    holdout,
+    leak_remarks,
+    reading,
+    remarks,
+)
 from blomix.errors import InputError
 from blomix.recipe import artifacts
 from blomix.recipe.job import Job
@@ -57,8 +66,8 @@ def check_arguments(model: "Encoder", recipe: Training, seed: int) -> None:
         )
     if not isinstance(recipe, Training):
         raise InputError(f"recipe: expected a method such as Recipe() or Plain(), found {recipe!r}")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed: expected a whole number of at least 0, found {seed!r}")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, found {seed!r}")
 
 
 def check_rows(recipe: Training, place: Placement) -> None:
@@ -135,9 +144,10 @@ def job_of(model: "Encoder", train: Examples, recipe: Training, seed: int, max_l
         rows, held_rows = holdout(train, 0.2, seed)
         train, held = train.select(rows), train.select(held_rows)
         held_arrays = model.encode(held, max_length)
-    if not train.is_regression and len(np.unique(train.targets)) < 2:
+    if len(np.unique(train.targets)) < 2:
+        kind = "different values" if train.is_regression else "classes"
         raise InputError(
-            f"{train.name}: expected training rows of two classes or more, found {len(train)} "
+            f"{train.name}: expected training rows of two {kind} or more, found {len(train)} "
             f"labelled {train.label(0)!r}"
         )
     arrays = model.encode(train, max_length)
@@ -148,6 +158,7 @@ def remarks_on(job: Job, validation: Examples, rows: dict[str, Any]) -> Iterator
     """What may be a mistake in the data, or in the length that its texts are given; `rows` is the
     record of the splits."""
     yield from remarks(job.train, rows["duplicates"]["train"])
+    yield from empty_remarks(validation, "scored")
     yield from leak_remarks(validation, rows["leakage"])
     if cut := cut_rows(job.train, job.encoder.tokenizer, job.arrays, job.max_length):
         yield (

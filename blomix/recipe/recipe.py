@@ -14,7 +14,7 @@ from blomix.bilevel import BilevelProblem, BilevelState
 from blomix.errors import InputError
 from blomix.hypergradient import ESTIMATORS, Exact, FiniteDifference
 from blomix.mixup import Constraint, Formula, Granularity, Mixup
-from blomix.recipe.checks import at_least, one_of, positive, within
+from blomix.recipe.checks import at_least, one_of, whole, within
 from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
@@ -88,7 +88,7 @@ class Recipe(Folded):
 
     def __post_init__(self):
         super().__post_init__()
-        positive(self, "unroll", "rank")
+        whole(self, "unroll", "rank")
         at_least(self, 0, "outer_learning_rate", "alpha_noise", "alpha_l1", "alpha_l2")
         within(self, 0, 1, "alpha_init")
         one_of(self, "average", "all", "alpha")

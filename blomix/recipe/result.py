@@ -45,7 +45,7 @@ class Result:
 
         run_dir = Path(run_dir)
         summary = finished(run_dir)
-        for name, kind in (("metric", str), ("max_length", int), ("labels", list)):
+        for name, kind in (("metric", str), ("max_length", int), ("labels", list), ("model", dict)):
             if not isinstance(summary.get(name), kind):
                 raise InputError(
                     f"{run_dir / 'result.json'} is damaged: expected {name!r} of type "
@@ -59,9 +59,13 @@ class Result:
                 f"{run_dir / 'result.json'} is damaged: expected 'columns' to be names, found "
                 f"{columns!r}"
             )
-        manifest.verify(run_dir / "export")
+        manifest.verify_model(run_dir / "export")
         # By the run's own names: LABEL_0 in a config.json may be a class or a placeholder.
-        model = Encoder.from_pretrained(run_dir / "export", label_names=summary["labels"] or None)
+        model = Encoder.from_pretrained(
+            run_dir / "export",
+            label_names=summary["labels"] or None,
+            dtype=summary["model"].get("dtype", "float32"),
+        )
         return cls(model, model.params, summary)
 
     @property

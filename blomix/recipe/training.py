@@ -12,7 +12,7 @@ import optax
 
 from blomix.accumulation import in_parts
 from blomix.errors import InputError
-from blomix.recipe.checks import at_least, finite, one_of, positive, within
+from blomix.recipe.checks import at_least, finite, one_of, positive, whole, within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adamw, scheduled, warmup_linear
@@ -153,7 +153,8 @@ class Training:
     finishes: int = 1
 
     def __post_init__(self):
-        positive(self, "epochs", "batch_size", "learning_rate", "clip", "accumulate", "finishes")
+        whole(self, "batch_size", "accumulate", "finishes")
+        positive(self, "epochs", "learning_rate", "clip")
         finite(self, "epochs")
         at_least(self, 0, "weight_decay")
         within(self, 0, 1, "warmup")
@@ -164,7 +165,7 @@ class Training:
                 f"{self.batch_size}, found {self.accumulate}"
             )
         if self.patience is not None:
-            positive(self, "patience")
+            whole(self, "patience")
 
     @property
     def lanes(self) -> int:

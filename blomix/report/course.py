@@ -15,6 +15,7 @@ from blomix.report.reading import FINETUNE, SEARCH, RunRecord
 if TYPE_CHECKING:
     from blomix.recipe.optimization import Rate
 
+_EPOCH = re.compile(r"-(\d+)$")
 _FEW = 5  # matrices of the lowest share that folds are compared by
 
 
@@ -75,7 +76,7 @@ def series(records: Sequence[dict[str, Any]], name: str, search: bool) -> Series
         if record.get(name) is None or not record["phase"].startswith(phase):
             continue
         steps, values = lanes.setdefault(record["lane"], ([], []))
-        steps.append(_first_step(record["phase"]) + record["step"] + 1)
+        steps.append(first_step(record["phase"]) + record["step"] + 1)
         values.append(record[name])
     if not lanes:
         return None
@@ -151,7 +152,12 @@ def _curve(rate: "Rate", steps: int) -> tuple[np.ndarray, np.ndarray]:
     return counts + 1, np.asarray(rate_at(counts, *rate))
 
 
-def _first_step(phase: str) -> int:
+def first_step(phase: str) -> int:
     """Phases after the first of an epoch-wise training carry their first step: finetune-19."""
-    match = re.search(r"-(\d+)$", phase)
+    match = _EPOCH.search(phase)
     return int(match.group(1)) if match else 0
+
+
+def phase_of(phase: str) -> str:
+    """The phase that an epoch is of: finetune of finetune-19."""
+    return _EPOCH.sub("", phase)

@@ -7,11 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from blomix.errors import InputError
 from blomix.report.reading import RunRecord
 
 # As data flow through a layer.
 _ORDER = ("query", "key", "value", "attention output", "feed-forward in", "feed-forward out")
 _MOST = 8  # matrices that the ranking names
+_EACH = {
+    "full": "each weight",
+    "rank1": "each row and column of each matrix",
+    "row": "each row of each matrix",
+    "column": "each column of each matrix",
+    "matrix": "each matrix",
+    "layer": "each layer",
+}
 _POINTS = 96  # of a profile; longer ones are averaged down
 _ENDS = 5  # rows and columns that a profile names
 
@@ -77,8 +86,39 @@ def ranking(matrices: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"name": name_of(m)} | m for m in order]
 
 
-def sentences(matrices: Sequence[dict[str, Any]]) -> list[str]:
+def origin(run: RunRecord) -> str:
+    """What a share is, and where this run's come from."""
+    if not run.has_shares:
+        return (
+            "This run's method has no shares: every weight is a task weight, and only the change "
+            "can be shown."
+        )
+    kept = "(1 − share) × pretrained weight"
+    if _product_of_complements(run):
+        kept = (
+            "a product of complements × pretrained weight, (1 − row) (1 − column), as the released "
+            "code has it: the two do not add up to 1"
+        )
+    whole = f"Every matrix of the final model is a mixture: share × task weight + {kept}."
+    each = _EACH.get(run.settings.get("granularity", "rank1"), "each part")
+    how = {
+        "random_alpha": f"was drawn at random for {each}, and not learned",
+        "joint": f"was learned for {each} by the loss, and on the data, that trained the task "
+        "weights",
+    }.get(
+        run.method,
+        f"was learned for {each} on data that the task weights of its fold were not trained on",
+    )
+    return f"{whole} The share {how}."
+
+
+def _product_of_complements(run: RunRecord) -> bool:
+    return run.settings.get("formula") == "released"
+
+
+def sentences(run: RunRecord) -> list[str]:
     """What the map shows, in words."""
+    matrices = run.matrices
     if not matrices:
         return []
     order = sorted(matrices, key=lambda m: m["change"])
@@ -93,10 +133,10 @@ def sentences(matrices: Sequence[dict[str, Any]]) -> list[str]:
     if shared:
         low, high = min(m["share"] for m in shared), max(m["share"] for m in shared)
         lowest = name_of(min(shared, key=lambda m: m["share"]))
-        found.append(
-            f"Mean shares of the task weight lie between {low:.3f} and {high:.3f}: the pretrained "
-            f"weights kept at most {1 - low:.1%} of a matrix ({lowest})."
-        )
+        kept = f": the pretrained weights kept at most {1 - low:.1%} of a matrix ({lowest})"
+        if _product_of_complements(run):
+            kept = f", the lowest in {lowest}"
+        found.append(f"Mean shares of the task weight lie between {low:.3f} and {high:.3f}{kept}.")
         if low > 0.98:
             found.append(
                 "So alpha has hardly anchored anything: differences between the matrices come from "
@@ -121,11 +161,14 @@ def profiles(run: RunRecord) -> dict[str, list[Profile]]:
 
 
 def _arrays(path: Path):
-    from safetensors import safe_open  # one array in memory at a time
+    from safetensors import SafetensorError, safe_open  # one array in memory at a time
 
-    with safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118, it is no mapping
-            yield name, file.get_tensor(name)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118, it is no mapping
+                yield name, file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def _profile(axis: str, means: np.ndarray) -> Profile:

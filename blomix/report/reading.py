@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from blomix.errors import InputError
 from blomix.report import shapes
 from blomix.report.shapes import misfit
+from blomix.runs import files
 from blomix.runs.files import finished
 from blomix.small_files import read_text
 
@@ -82,19 +83,31 @@ class RunRecord:
     def method(self) -> str:
         return self.summary["method"]
 
-    def differences(self, other: "RunRecord") -> list[str]:
+    def differences(self, other: "RunRecord") -> dict[str, str]:
         """The settings that decide a score, but for the seed, where `other` has another value."""
-        ours, theirs = (
-            run.summary["recipe"]
-            | {"max_length": run.summary.get("max_length")}
-            | {f"model {name}": value for name, value in run.summary["model"].items()}
-            for run in (self, other)
-        )
-        return [
-            f"{name} {theirs.get(name)!r} in place of {ours.get(name)!r}"
+        ours, theirs = self.settings, other.settings
+        return {
+            name: f"{name} {theirs.get(name)!r} in place of {ours.get(name)!r}"
             for name in ours | theirs
             if ours.get(name) != theirs.get(name)
-        ]
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides a score, but for the seed and the data; one that the run's version of blomix
+        had not stands at its default."""
+        from blomix.baselines import METHODS
+        from blomix.encoders.options import Options
+
+        known = METHODS.get(self.method)
+        recipe = {} if known is None else files.plain(asdict(known()))
+        model = asdict(Options()) | self.summary["model"]
+        return (
+            {name: value for name, value in recipe.items() if value is not None}
+            | self.summary["recipe"]
+            | {"max_length": self.summary.get("max_length")}
+            | {f"model {name}": value for name, value in model.items()}
+        )
 
     @property
     def metric(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blomix.errors import InputError
+from blomix.report.course import first_step, phase_of
 from blomix.report.reading import RunRecord
 from blomix.runs.files import storage, write_bytes
 
@@ -30,7 +31,11 @@ def write_events(run: RunRecord, folder: str | Path) -> int:
             "TensorBoard events need the package tensorboardX: pip install 'blomix[tensorboard]'"
         ) from None
     scalars = [
-        (f"{record['phase']}/{name}/{record['lane']}", value, record["step"])
+        (
+            f"{phase_of(record['phase'])}/{name}/{record['lane']}",
+            value,
+            first_step(record["phase"]) + record["step"],
+        )
         for record in run.metrics
         for name, value in record.items()
         if isinstance(value, float)

@@ -11,6 +11,17 @@ from blomix.evaluation.resampling import Interval
 from blomix.report.reading import RunRecord
 
 PLAIN = "plain"
+# What two methods should have in common; each has a learning rate and a length of its own.
+_SHARED = (
+    "model source",
+    "model commit",
+    "model pooling",
+    "model dtype",
+    "model dropout",
+    "model train_embeddings",
+    "max_length",
+    "batch_size",
+)
 _LONGER = 1.25  # times the steps of plain finetuning
 NAMES = {
     "accuracy": "accuracy",
@@ -170,6 +181,12 @@ def unequal_terms(own: Sequence[RunRecord], plain: Sequence[RunRecord]) -> list[
         found.append(
             "The plain runs were trained on other examples, which alone may make a difference."
         )
+    differences = plain[0].differences(own[0])
+    if told := [differences[name] for name in _SHARED if name in differences]:
+        found.append(
+            f"This method has {', '.join(told)} of the plain runs, which alone may make a "
+            "difference."
+        )
     ours, theirs = (_mean(runs, "steps") for runs in (own, plain))
     cost, simple = (_mean(runs, "gradient_evaluations") for runs in (own, plain))
     took = f"This method took {ours:,.0f} steps, plain finetuning {theirs:,.0f}"
@@ -216,7 +233,7 @@ def seeds_of_one_recipe(runs: Sequence[RunRecord]) -> None:
         first, *others = (runs[i] for i in rows)
         seen = {first.summary["seed"]}
         for run in others:
-            found = first.differences(run)
+            found = list(first.differences(run).values())
             if run.summary["seed"] in seen:
                 found = [f"seed {run.summary['seed']} again"]
             if found:

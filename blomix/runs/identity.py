@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tomli_w
@@ -63,13 +64,18 @@ def begin(directory: Path, config: Mapping, digests: Mapping, environment: Mappi
     files.write_text(directory / CONFIG, to_toml(config))
 
 
-def compare(directory: Path, config: Mapping, digests: Mapping) -> None:
-    """Raise InputError, a line for each difference, unless both are what the run began with."""
+def compare(directory: Path, config: Mapping, digests: Mapping, defaults: Mapping) -> None:
+    """Raise InputError, a line for each difference, unless both are what the run began with.
+
+    A setting that an earlier version had not stands at its default, so that its runs go on.
+    """
     try:
         old_config = tomllib.loads(files.read_text(directory / CONFIG))
         old_digests = json.loads(files.read_text(directory / DIGESTS))
         changes = {
-            "another config": _differences(old_config, tomllib.loads(to_toml(config))),
+            "another config": _differences(
+                old_config, tomllib.loads(to_toml(config)), tomllib.loads(to_toml(defaults))
+            ),
             "other data or weights": _differences(old_digests, files.plain(digests)),
         }
     except (OSError, ValueError, RecursionError) as error:
@@ -109,8 +115,9 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _differences(old: Any, new: Any) -> list[str]:
+def _differences(old: Any, new: Any, defaults: Mapping = MappingProxyType({})) -> list[str]:
     before, now = dict(_flat(old)), dict(_flat(new))
+    before = {name: text for name, text in _flat(defaults) if name in now} | before
     return [
         f"{name}: {_short(before.get(name, '-'))} then, {_short(now.get(name, '-'))} now"
         for name in before | now

@@ -6,7 +6,7 @@ loaded before its bytes have been compared with this list.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,26 @@ def write(directory: Path | str, facts: Mapping[str, Any] | None = None) -> None
     files.write_json(directory / NAME, body | {"seal": _seal(body)})
 
 
-def verify(directory: Path | str) -> dict[str, Any]:
+def verify_model(directory: Path | str) -> None:
+    """As `verify`, but for what no model is loaded from: its card, which the user is to fill in,
+    and hidden files, which file managers leave."""
+    verify(directory, lambda name: name == "README.md" or name.startswith("."))
+
+
+def verify(
+    directory: Path | str, free: Callable[[str], bool] = lambda name: False
+) -> dict[str, Any]:
     """The facts kept in the manifest of `directory`, once every byte there has been compared.
+
+    free: which files may be there, and be as they like.
 
     Raises:
       Damaged: naming each file that is missing, added, shortened, lengthened or changed.
     """
     directory = Path(directory)
     facts, listed = _read(directory / NAME)
-    found = _names(directory)
+    listed = {name: file for name, file in listed.items() if not free(name)}
+    found = {name for name in _names(directory) if not free(name)}
     problems = [f"{name} is missing" for name in listed if name not in found]
     problems += [f"{name} was not there when it was written" for name in found - listed.keys()]
     for name in sorted(listed.keys() & found):

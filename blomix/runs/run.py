@@ -32,6 +32,7 @@ def open_run(
     config: Mapping,
     digests: Mapping,
     checkpoint_every: float = 60.0,
+    defaults: Mapping | None = None,
 ) -> "Run | Follower":
     """Begin a run in `path`, or continue the one that was begun there.
 
@@ -43,6 +44,7 @@ def open_run(
       config: the resolved settings (nested mappings, lists, strings, numbers; None is left out).
       digests: digests of the data by name; nested lists and mappings are allowed.
       checkpoint_every: seconds between the saves that `Run.due` asks for.
+      defaults: of settings in `config`, where a run of an earlier version has none.
 
     Raises:
       InputError: the directory is another's (the differences are listed), in use by another
@@ -52,17 +54,23 @@ def open_run(
     if "\0" in str(path):
         raise InputError(f"{str(path)!r}: a NUL byte cannot be part of a path")
     return agreed(
-        lambda: _open(path, config, digests, checkpoint_every) if is_first() else Follower(path)
+        lambda: (
+            _open(path, config, digests, checkpoint_every, defaults or {})
+            if is_first()
+            else Follower(path)
+        )
     )
 
 
-def _open(path: Path, config: Mapping, digests: Mapping, checkpoint_every: float) -> "Run":
+def _open(
+    path: Path, config: Mapping, digests: Mapping, checkpoint_every: float, defaults: Mapping
+) -> "Run":
     with files.storage(path, "open the run directory"):
         path.mkdir(parents=True, exist_ok=True)
         identity.refuse_foreign(path)
         lock = Lock(path)
         try:
-            return Run(path, lock, config, digests, checkpoint_every)
+            return Run(path, lock, config, digests, checkpoint_every, defaults)
         except BaseException:
             lock.release()
             raise
@@ -81,7 +89,8 @@ class Run:
         lock: Lock,
         config: Mapping,
         digests: Mapping,
-        checkpoint_every: float = 60.0,
+        checkpoint_every: float,
+        defaults: Mapping,
     ):
         self.path = path
         self._lock = lock
@@ -91,7 +100,7 @@ class Run:
         now = environment.describe()
         resumed = identity.is_run(path) and identity.has_work(path)
         if resumed:
-            identity.compare(path, config, digests)
+            identity.compare(path, config, digests, defaults)
         else:
             identity.begin(path, config, digests, now)
         self._store = Store(path / "checkpoints")

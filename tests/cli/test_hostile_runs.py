@@ -113,6 +113,21 @@ def test_a_damaged_export(blomix, commands, run, command, damage):
     refused(blomix(*commands[command](run)), "export is damaged", path.name)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_a_card_that_was_filled_in_is_no_damage(blomix, commands, run, command, tmp_path):
+    (run / "export" / "README.md").write_text("license: mit")
+    (run / "export" / ".DS_Store").touch()
+    assert blomix(*commands[command](run))[0] == 0
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    (tmp_path / "out.csv").unlink(missing_ok=True)
+    (run / "export" / "added_tokens.json").write_text("{}")
+    refused(blomix(*commands[command](run)), "added_tokens.json was not there")
+
+
+def test_a_run_is_not_exported_into_itself(blomix, run):
+    refused(blomix("export", run, run / "export" / "sub"), "a directory outside the run's own")
+
+
 @pytest.mark.parametrize("command", ["report", "compare"])
 @pytest.mark.parametrize("name", READ)
 def test_a_file_that_is_a_pipe(blomix, commands, run, command, name):

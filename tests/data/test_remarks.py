@@ -7,6 +7,7 @@ from blomix.data import (
     Examples,
     cut_rows,
     duplicates,
+    empty_remarks,
     encode,
     leak_remarks,
     leakage,
@@ -26,6 +27,7 @@ def examples(*rows: tuple[str, str]) -> Examples:
 def remarked(train: Examples, scored: Examples) -> list[str]:
     return [
         *remarks(train, duplicates(train)),
+        *empty_remarks(scored, "scored"),
         *leak_remarks(scored, leakage(train, scored)),
     ]
 
@@ -75,8 +77,15 @@ def test_of_clean_data_nothing_is_said():
         (CLEAN, examples(("a", "no"), ("b", "no"), ("c", "yes")), "2 of 3 scored examples have a"),
         (CLEAN, examples(("a", "no"), ("b", "no"), ("c", "yes")), "(1 with another label)"),
         (examples(("a", "No"), ("b", "no")), NEW, "the labels 'No' and 'no' are two classes"),
-        (examples(*((f"t{i}", str(i)) for i in range(6))), NEW, "6 numbers are taken for classes"),
+        (examples(*((f"t{i}", str(i)) for i in range(6))), NEW, "6 numbers are classes here"),
         (examples(("a", "0,5"), ("b", "1,0")), NEW, "write them with a point"),
+        (examples(("a", "1"), ("b", "1.0")), NEW, "'1' and '1.0' are one number and two classes"),
+        (CLEAN, examples(("", "no"), ("b", "yes")), "1 of 2 scored texts are empty"),
+        (
+            Examples(("a", "b"), ("", "c"), np.array([0, 1]), ("no", "yes"), "data"),
+            NEW,
+            "1 of 2 second training texts are empty",
+        ),
     ],
 )
 def test_each_likely_mistake_is_told(train, scored, said):

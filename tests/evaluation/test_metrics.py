@@ -23,9 +23,14 @@ def test_binary_scores_by_hand():
     assert scores["score"] == scores["mcc"]
 
 
-def test_macro_f1_counts_an_absent_class_as_zero():
+def test_macro_f1_is_over_the_classes_that_are_there():
+    """Labelled or predicted, as scikit-learn has it: what is never wrong has 1."""
     scores = evaluate("f1", [0, 0, 1, 1], logits_of([0, 0, 1, 0], classes=3))
-    assert scores["f1"] == pytest.approx((0.8 + 2 / 3 + 0) / 3)
+    assert scores["f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert evaluate("f1", [0, 0, 1], logits_of([0, 2, 1], classes=3))["f1"] == pytest.approx(
+        (2 / 3 + 1 + 0) / 3
+    )
+    assert evaluate("f1", [1, 1], logits_of([1, 1], classes=3))["f1"] == 1
 
 
 def test_correlations_by_hand():
@@ -64,8 +69,8 @@ def test_majority_is_trainings_majority():
     labels = np.repeat([1, 0], [279, 129])
     assert majority("f1", np.repeat([1, 0], [2474, 1194]), labels) == pytest.approx(558 / 687)
     assert majority("mcc", [1, 1, 0], [1, 0]) == 0.0
-    # A third class that neither has: F1 is the mean over three, as the model's.
-    assert majority("f1", [0, 0, 1], [0, 1], num_labels=3) == pytest.approx(2 / 9)
+    # Of two classes out of three: F1 is a mean over classes, as the model's is.
+    assert majority("f1", [0, 0, 1], [0, 1], num_labels=3) == pytest.approx(1 / 3)
     assert majority("ece", [1, 1, 0, 0, 0], [0, 1, 0, 1]) == pytest.approx(0.1)
     assert majority("spearman", [1.0, 2.0], [1.0, 5.0]) == 0.0
     assert majority("mse", [1.0, 3.0], [1.0, 5.0]) == pytest.approx(5.0)

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jax.errors import JaxRuntimeError
 
 from blomix.baselines import METHODS
 from blomix.errors import InputError
 from blomix.recipe import Recipe
+from blomix.recipe.preparation import check_rows
 from blomix.recipe.program import ONE_DEVICE
 from tests.conftest import result_of
 
@@ -51,12 +53,11 @@ def test_a_batch_that_the_mesh_cannot_split_is_refused(finetune):
 
 
 def test_folds_that_the_mesh_cannot_split_are_refused():
-    module = importlib.import_module("blomix.recipe.finetune")
     split: Any = SimpleNamespace(lanes=2, rows=1)
-    module.check_rows(Recipe(folds=4), split)
-    module.check_rows(METHODS["plain"](), split)  # one lane, which each part repeats
+    check_rows(Recipe(folds=4), split)
+    check_rows(METHODS["plain"](), split)  # one lane, which each part repeats
     with pytest.raises(InputError, match="3 folds or finishes cannot be split evenly over 2"):
-        module.check_rows(Recipe(folds=3), split)
+        check_rows(Recipe(folds=3), split)
 
 
 def test_folds_advance_together_where_they_fit(finetune, monkeypatch):
@@ -72,6 +73,34 @@ def test_folds_advance_together_where_they_fit(finetune, monkeypatch):
     assert again == result
     _, narrow, _ = finetune("narrow", *search)
     assert tomllib.loads((narrow / "config.toml").read_text())["resolved"]["together"] is False
+
+
+def test_folds_whose_step_the_compiler_refuses_advance_one_by_one(monkeypatch):
+    """A TPU's compiler raises where a step does not fit, in place of telling what it takes."""
+    module = importlib.import_module("blomix.recipe.finetune")
+    recipe: Any = SimpleNamespace(lanes=3, fit=lambda job: iter([None]))
+
+    def refuse(error):
+        def build(phase, together, place):
+            raise error
+
+        monkeypatch.setattr(module, "first_program", build)
+
+    monkeypatch.setattr(module, "room_together", lambda: 10**12)
+    refuse(JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm"))
+    assert not module.folds_fit(None, recipe, ONE_DEVICE)
+    refuse(JaxRuntimeError("INTERNAL: something else"))
+    with pytest.raises(JaxRuntimeError, match="something else"):
+        module.folds_fit(None, recipe, ONE_DEVICE)
+
+
+def test_what_an_attempt_without_a_step_chose_is_not_kept_to(tmp_path):
+    module = importlib.import_module("blomix.recipe.finetune")
+    (tmp_path / "config.toml").write_text("[resolved]\ntogether = true\n")
+    (tmp_path / "metrics.jsonl").touch()
+    assert module.recorded_together(tmp_path) is None
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    assert module.recorded_together(tmp_path) is True
 
 
 def test_a_mesh_that_splits_folds_asks_for_them_together():

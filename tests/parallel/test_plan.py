@@ -90,6 +90,8 @@ def test_the_flags_of_a_plan_train_its_steps(setting):
     recipe = finetune.method_of(replace(flags, accumulate=None))
     assert (recipe.batch_size, recipe.unroll, recipe.folds) == (BATCH, 2, 4)
     assert flags.together == "yes"
+    one = tyro.cli(finetune.Config, args=["--model", "m", *replace(wanted, ensemble=1).flags])
+    assert one.together == "no"  # or it would first be asked whether three folds fit
     assert recipe.hypergradient == "finite_difference"
     assert flags.accumulate == 2
 
@@ -161,8 +163,23 @@ def test_a_mesh_larger_than_the_topology_is_refused(setting, blomix):
     assert "expected at most 4 devices" in err
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--mesh", "ensemble=2"), "1 folds or seeds (--ensemble) cannot be split evenly over 2"),
+        (("--mesh", "data=2", "--accumulate", "8"), "1 rows of a batch (batch_size 8, accumulate"),
+    ],
+)
+def test_what_finetune_would_refuse_is_refused(setting, blomix, flags, message):
+    code, _, err = blomix(
+        "plan", setting.config, "--topology", "cpu:2", "--batch-size", "8", *flags, "--json"
+    )
+    assert code == 2
+    assert message in err
+
+
 @pytest.mark.parametrize("flags", [("--max-length", "0"), ("--ensemble", "0")])
 def test_sizes_that_make_no_sense_are_refused(setting, blomix, flags):
     code, _, err = blomix("plan", setting.config, "--topology", "cpu:1", *flags)
     assert code == 2
-    assert "expected a number above 0, found 0" in err
+    assert "expected a whole number of at least 1, found 0" in err

@@ -89,6 +89,25 @@ def test_scores_that_never_leave_the_majority_s_ask_for_more_labels_without_an_u
     assert any("Not even on average" in reason for reason in found.reasons)
 
 
+def test_labels_to_collect_are_counted_with_those_that_a_split_scores():
+    """Of 100 a split scores 25: what 150 training labels would do, 200 in all would."""
+    made = [Cell("probe", 75, i, 0.5, 0.5, 25, 1.0) for i in range(3)]
+    assert decide(made).labels.low == pytest.approx(150)
+    assert decide(made, examples=100).labels.low == pytest.approx(200)
+    made = cells()
+    wanted = decide(made, target=0.75).labels.value
+    assert decide(made, target=0.75, examples=266).labels.value == pytest.approx(1.33 * wanted)
+
+
+@pytest.mark.parametrize(("score", "target"), [(0.5, None), (0.7, 0.9)])
+def test_a_budget_that_held_part_of_the_labels_does_not_ask_for_more_of_them(score, target):
+    made = [Cell("probe", 56, i, score + 0.01 * i, 0.5, 75, 1.0) for i in range(3)]
+    found = decide(made, target, examples=300)
+    assert (found.kind, found.labels) == (COLLECT, None)
+    assert found.headline == "Give the trial a larger budget"
+    assert "models of 56 labels at most, of the 225 that" in found.reasons[-1]
+
+
 def test_one_split_decides_nothing():
     found = decide(cells(LAW | {"blomix": (0.95, 1.0)}, splits=1))
     assert found.kind == COLLECT

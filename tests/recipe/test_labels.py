@@ -67,12 +67,21 @@ def test_whole_numbers_are_values_for_a_model_of_values(tiny_model, train, score
     assert result.evaluate(whole[1])["score"] == result.score
 
 
+def test_a_finished_run_computes_as_it_did(tiny_model, train, scored, tmp_path):
+    model = Encoder.from_pretrained(tiny_model, num_labels=2, dtype="bfloat16")
+    first, again = (finetune(model, train, scored, run_dir=tmp_path / "run") for _ in range(2))
+    assert again.model.model.options.dtype == "bfloat16"
+    np.testing.assert_array_equal(again.logits(scored), first.logits(scored))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": "a/path"}, "model: expected an encoder, as Encoder.from_pretrained gives"),
         ({"recipe": "paper"}, "recipe: expected a method such as Recipe"),
-        ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+        ({"seed": 2**63}, "seed: expected a whole number from 0 to 2^63 - 1"),
+        ({"max_length": 32.0}, "--max-length of 8 to 128 tokens"),
+        ({"seed": -1}, "seed: expected a whole number from 0 to 2^63 - 1, found -1"),
         ({"train": "train.csv"}, "expected (texts, labels)"),
         ({"validation": (["one"], None)}, "expected labelled examples, found texts alone"),
     ],
@@ -96,6 +105,7 @@ def test_arguments_of_another_kind_are_named(tiny_model, train, changes, message
             "for the classes a, b of texts, found one for a, x",
         ),
         (["a", "a", "b"], {"num_labels": 2}, "found 2 labelled 'a'"),
+        ([2.5, 2.5, 3.5], {"num_labels": 1}, "two different values or more, found 2 labelled 2.5"),
     ],
 )
 def test_other_labels_are_refused(tiny_model, labels, options, message):

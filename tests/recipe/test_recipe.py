@@ -1,6 +1,8 @@
 """The recipe's parts against known answers."""
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -316,6 +318,26 @@ def test_tokens_are_cut_to_a_multiple_of_16(job):
     assert job.arrays["input_ids"].shape[1] == 16
     long = dataclasses.replace(job.train, texts=("good " * 40,) * len(job))
     assert encode(long, job.encoder.tokenizer, 40)["input_ids"].shape[1] == 40
+
+
+@pytest.mark.parametrize(
+    ("of_tokenizer", "asked", "message"),
+    [
+        (None, 200, "8 to 128 tokens, which is what the encoder has positions for, found 200"),
+        (64, 100, "8 to 64 tokens, which is what the tokenizer allows, found 100"),
+        (None, 32.0, "found 32.0"),
+    ],
+)
+def test_a_length_beyond_the_encoder_is_refused_whatever_the_texts(
+    tiny_model, tmp_path, of_tokenizer, asked, message
+):
+    """Short texts would train with it, and the first long one would break what came of it."""
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) | {"model_max_length": of_tokenizer}
+    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+    with pytest.raises(InputError, match=message):
+        Encoder.from_pretrained(folder, num_labels=2).encode(examples_of((["good"], None)), asked)
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 200])

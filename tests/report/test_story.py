@@ -33,15 +33,40 @@ def test_a_matrix_outside_the_layers_is_told_beside_the_map(run):
 def test_the_ranking_starts_with_the_largest_change(run):
     first = modules.ranking(run.matrices)[0]
     assert first["name"] == "layer 6, feed-forward out"
-    assert "layer 6, feed-forward out, by 2.40%" in modules.sentences(run.matrices)[0]
-    assert "The upper half of the layers changed 2.5 times" in modules.sentences(run.matrices)[1]
+    assert "layer 6, feed-forward out, by 2.40%" in modules.sentences(run)[0]
+    assert "The upper half of the layers changed 2.5 times" in modules.sentences(run)[1]
 
 
 def test_shares_near_one_are_called_what_they_are(tmp_path):
     run = RunRecord.load(write_run(tmp_path / "a", low_share=1.0))
     for matrix in run.matrices:
         matrix["share"] = 0.995
-    assert any("hardly anchored" in sentence for sentence in modules.sentences(run.matrices))
+    assert any("hardly anchored" in sentence for sentence in modules.sentences(run))
+
+
+def test_where_shares_come_from_is_told_as_it_is(tmp_path):
+    run = RunRecord.load(write_run(tmp_path / "a"))
+    assert "for each row and column of each matrix on data that the task" in modules.origin(run)
+    assert "share × task weight + (1 − share) × pretrained weight" in modules.origin(run)
+    run.summary["recipe"] |= {"granularity": "matrix", "formula": "released"}
+    assert "for each matrix on data" in modules.origin(run)
+    assert "do not add up to 1" in modules.origin(run)
+    assert not any("pretrained weights kept" in sentence for sentence in modules.sentences(run))
+    run.summary["method"] = "random_alpha"
+    assert "drawn at random for each matrix, and not learned" in modules.origin(run)
+    run.summary["method"] = "joint"
+    assert "by the loss, and on the data, that trained the task weights" in modules.origin(run)
+    for matrix in run.matrices:
+        matrix.pop("share", None)
+    assert "no shares" in modules.origin(run)
+
+
+def test_shares_that_are_damaged_are_one_message(tmp_path):
+    run = RunRecord.load(write_run(tmp_path / "a"))
+    shares = run.path / "shares.safetensors"
+    shares.write_bytes(shares.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"shares\.safetensors: cannot be read"):
+        modules.profiles(run)
 
 
 def test_profiles_name_the_rows_that_kept_most(run):

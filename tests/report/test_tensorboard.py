@@ -28,6 +28,21 @@ def test_every_logged_number_is_a_scalar(tmp_path):
     assert {"search/outer_loss/1", "finetune/loss/0", "validation/mcc"} <= tags
 
 
+def test_epochs_of_early_stopping_are_one_curve(tmp_path):
+    from tensorboardX.proto import event_pb2
+
+    run = RunRecord.load(write_run(tmp_path / "a", method="plain"))
+    count = len(run.metrics)
+    for record in run.metrics:
+        epoch, record["step"] = divmod(record["step"], 19)
+        record["phase"] = f"finetune-{19 * epoch}"
+    write_events(run, tmp_path / "events")
+    (file,) = (tmp_path / "events").iterdir()
+    events = [event_pb2.Event.FromString(record) for record in records(file.read_bytes())]
+    steps = [e.step for e in events for v in e.summary.value if v.tag == "finetune/loss/0"]
+    assert steps == list(range(count))
+
+
 def test_events_are_written_once_however_often(tmp_path):
     run = RunRecord.load(write_run(tmp_path / "a"))
     for _ in range(2):

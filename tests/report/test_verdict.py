@@ -28,6 +28,30 @@ def test_a_clear_gain_is_called_one(tmp_path):
     assert found.subject.over_plain.low > 0
 
 
+def test_runs_of_another_encoder_or_length_are_on_unequal_terms(tmp_path):
+    runs = load(tmp_path, mixout={"skill": 4.0}, plain={"skill": 1.0})
+    assert judge(runs, runs[0]).headline == "Better than plain finetuning"
+    runs[1].summary["model"]["source"] = "bert-tiny"
+    runs[1].summary["max_length"] = 8
+    found = judge(runs, runs[0])
+    assert found.headline == "Better than plain finetuning, on unequal terms"
+    assert any(
+        "model source '/models/all-MiniLM-L6-v2' in place of 'bert-tiny'" in reason
+        and "in place of 8 of the plain runs" in reason
+        for reason in found.reasons
+    )
+
+
+def test_seeds_of_before_a_setting_was_added_belong_with_those_of_after(tmp_path):
+    runs = [RunRecord.load(write_run(tmp_path / f"{s}", seed=s)) for s in (0, 1)]
+    for run in runs:
+        run.summary["recipe"].pop("head_rows", None)
+    runs[1].summary["recipe"]["head_rows"] = "inner"  # its default
+    assert runs[0].differences(runs[1]) == {}
+    runs[1].summary["recipe"]["head_rows"] = "all"
+    assert list(runs[0].differences(runs[1])) == ["head_rows"]
+
+
 def test_a_loss_is_called_one(tmp_path):
     found = verdict(tmp_path, blomix={"skill": 1.0}, plain={"skill": 4.0})
     assert found.headline == "Worse than plain finetuning, on unequal terms"

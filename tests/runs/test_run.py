@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from blomix.errors import InputError
-from blomix.runs import Interrupted, NonFinite
+from blomix.runs import Interrupted, NonFinite, open_run
 
 from .conftest import CONFIG, DIGESTS
 
@@ -201,6 +201,19 @@ def test_another_config_is_refused_line_by_line(opened):
     assert "  recipe.rate: 0.0001 then, 0.001 now" in message
     assert "paper" not in message
     assert "--run-dir" in message
+
+
+def test_a_setting_that_came_later_stands_at_its_default(opened, tmp_path):
+    do_a_step(opened())
+    later = CONFIG | {"recipe": CONFIG["recipe"] | {"finishes": 1}}
+    defaults = {"recipe": {"finishes": 1, "rate": 2e-4, "gone": 3}}
+    with open_run(tmp_path / "run", later, DIGESTS, defaults=defaults):
+        pass
+    later["recipe"]["finishes"] = 2
+    with pytest.raises(InputError, match=r"recipe\.finishes: 1 then, 2 now"):
+        open_run(tmp_path / "run", later, DIGESTS, defaults=defaults)
+    with pytest.raises(InputError, match=r"recipe\.finishes: - then, 2 now"):
+        open_run(tmp_path / "run", later, DIGESTS)
 
 
 def test_changed_data_is_refused(opened):
