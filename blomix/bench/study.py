@@ -215,7 +215,7 @@ def read_study(folder: str | Path) -> Study:
     )
     known = {*variants, *(variant.label for variant in swept)}
     for name in table.get("against", ()):
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise InputError(
                 f"{where}: against: no variant {name!r}; there are {', '.join(sorted(known))}"
             )

@@ -23,7 +23,7 @@ from blomix.parallel.flops import matrix_flops
 from blomix.parallel.mesh import OnMesh, Shape
 from blomix.recipe.checks import whole
 from blomix.recipe.job import Job
-from blomix.recipe.preparation import check_rows
+from blomix.recipe.preparation import check_parts
 from blomix.recipe.program import compile_step, device_memory, vmapped
 from blomix.recipe.recipe import Recipe, SearchStep, mixed
 
@@ -133,8 +133,8 @@ def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> d
             f"mesh {setting.mesh}: {setting.ensemble} folds or seeds (--ensemble) cannot be split "
             f"evenly over {setting.mesh.ensemble} devices"
         )
+    check_parts(_job(setting)[1], setting.mesh.rows, setting.mesh.ensemble)
     place = OnMesh.of(setting.mesh, setting.topology.devices())
-    check_rows(_job(setting)[1], place)
     return {name: _need(setting, place, name) for name in steps}
 
 
@@ -156,7 +156,7 @@ def candidates(setting: Setting) -> Iterator[Setting]:
         if topology.size > 1:
             meshes.append(Shape(model=topology.size))
         for mesh, remat in product(meshes, (False, True)):
-            if setting.batch // setting.accumulate % mesh.rows == 0:  # what `check_rows` asks
+            if setting.batch // setting.accumulate % mesh.rows == 0:  # what `check_parts` asks
                 yield replace(setting, topology=topology, mesh=mesh, remat=remat)
 
 

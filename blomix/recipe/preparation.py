@@ -46,7 +46,7 @@ def prepare(
       InputError: what cannot be trained.
     """
     check_arguments(model, recipe, seed)
-    check_rows(recipe, place)
+    check_parts(recipe, place.rows, place.lanes)
     model, train, validation = matched(model, *splits(model, train, validation, seed, progress))
     job = job_of(model, train, recipe, seed, max_length)
     rows = artifacts.splits_record(job, recipe, validation)
@@ -70,18 +70,19 @@ def check_arguments(model: "Encoder", recipe: Training, seed: int) -> None:
         raise InputError(f"seed: expected a whole number from 0 to 2^63 - 1, found {seed!r}")
 
 
-def check_rows(recipe: Training, place: Placement) -> None:
-    """Raises InputError unless the devices can share out what is computed at once of a batch."""
-    rows = recipe.batch_size // recipe.accumulate
-    if rows % place.rows:
+def check_parts(recipe: Training, rows: int, lanes: int) -> None:
+    """Raises InputError unless what is computed at once of a batch divides into `rows` parts, and
+    the method's lanes into `lanes`: those of a mesh."""
+    at_once = recipe.batch_size // recipe.accumulate
+    if at_once % rows:
         raise InputError(
-            f"mesh: {rows} rows of a batch (batch_size {recipe.batch_size}, accumulate "
-            f"{recipe.accumulate}) cannot be split evenly over {place.rows} devices; give another "
+            f"mesh: {at_once} rows of a batch (batch_size {recipe.batch_size}, accumulate "
+            f"{recipe.accumulate}) cannot be split evenly over {rows} devices; give another "
             "mesh or batch size"
         )
-    if recipe.lanes > 1 and recipe.lanes % place.lanes:
+    if recipe.lanes > 1 and recipe.lanes % lanes:
         raise InputError(
-            f"mesh: {recipe.lanes} folds or finishes cannot be split evenly over {place.lanes} "
+            f"mesh: {recipe.lanes} folds or finishes cannot be split evenly over {lanes} "
             "devices; give another mesh or number of them"
         )
 

@@ -13,6 +13,10 @@ SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
 ALL = (*SINGLE, *PAIRS)
 F, G, K, A, C = "float32", ".", "five_folds", "ablations", "confirmation"
 BOTH = f"{F}+{C}"  # of other seeds and subsets: ten together
+RIVALS = (
+    *("mixout", "lora", "hype", "joint", "l2sp", "ema", "bitfit", "wise_ft", "child_f", "child_d"),
+    *("top_layers", "reinit", "random_alpha", "rdrop", "r3f", "sam"),
+)
 
 # (study, method), (study, method), n, tasks
 CLAIMS = [
@@ -28,14 +32,8 @@ CLAIMS = [
         for tasks in (ALL, SINGLE, PAIRS)
     ),
     ((F, "lp_ft"), (F, "plain_steps"), 100, SINGLE),
-    *(
-        ((F, "default"), (F, one), 100, ("cola", "trec"))
-        for one in ("mixout", "lora", "hype", "joint", "l2sp", "ema", "bitfit")
-    ),
-    *(
-        ((F, "default"), (F, one), 100, ("trec",))
-        for one in ("wise_ft", "child_f", "top_layers", "reinit", "random_alpha", "child_d")
-    ),
+    *(((F, "default"), (F, one), 100, SINGLE) for one in RIVALS),
+    *(((F, one), (F, "plain_steps"), 100, SINGLE) for one in RIVALS),
     ((F, "default"), (K, "paper"), 100, SINGLE),
     ((F, "default"), (G, "paper"), 100, ALL),
     ((F, "default"), (G, "plain_20"), 100, ALL),

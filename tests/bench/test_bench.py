@@ -382,6 +382,7 @@ def test_a_variant_like_another_has_its_entries_but_where_it_tells_its_own(study
         (STUDY.replace("rows = 8", "rows = 0"), 'method = "plain"', "validation_rows: expected"),
         (STUDY.replace("rows = 8", "rows = 30"), 'method = "plain"', "books: validation: expected"),
         (STUDY, 'method = "plain"\nseeds = 0', "seeds: expected whole numbers of at least 1"),
+        ('against = [["plain"]]\n' + STUDY, 'method = "plain"', "against: no variant ['plain']"),
         ('variants = [["plain"]]\n' + STUDY, 'method = "plain"', "variants: no file"),
         (
             'chosen = "picked.toml"\n' + STUDY,

@@ -237,11 +237,11 @@ def taken(at):
 OTHERS = {
     "plan for no tokens": lambda at: (
         ("plan", at.tiny_model, "--topology", "cpu:1", "--max-length", "0"),
-        "length: expected a number above 0",
+        "length: expected a whole number of at least 1",
     ),
     "plan for no folds": lambda at: (
         ("plan", at.tiny_model, "--topology", "cpu:1", "--ensemble", "0"),
-        "ensemble: expected a number above 0",
+        "ensemble: expected a whole number of at least 1",
     ),
     "plan for a million processors": lambda at: (
         ("plan", at.tiny_model, "--topology", "cpu:1000000"),

@@ -11,7 +11,7 @@ from jax.errors import JaxRuntimeError
 from blomix.baselines import METHODS
 from blomix.errors import InputError
 from blomix.recipe import Recipe
-from blomix.recipe.preparation import check_rows
+from blomix.recipe.preparation import check_parts
 from blomix.recipe.program import ONE_DEVICE
 from tests.conftest import result_of
 
@@ -53,11 +53,10 @@ def test_a_batch_that_the_mesh_cannot_split_is_refused(finetune):
 
 
 def test_folds_that_the_mesh_cannot_split_are_refused():
-    split: Any = SimpleNamespace(lanes=2, rows=1)
-    check_rows(Recipe(folds=4), split)
-    check_rows(METHODS["plain"](), split)  # one lane, which each part repeats
+    check_parts(Recipe(folds=4), rows=1, lanes=2)
+    check_parts(METHODS["plain"](), rows=1, lanes=2)  # one lane, which each part repeats
     with pytest.raises(InputError, match="3 folds or finishes cannot be split evenly over 2"):
-        check_rows(Recipe(folds=3), split)
+        check_parts(Recipe(folds=3), rows=1, lanes=2)
 
 
 def test_folds_advance_together_where_they_fit(finetune, monkeypatch):

@@ -110,7 +110,7 @@ def test_a_regression_has_a_scatter_in_place_of_the_confusion_matrix(tmp_path):
 def test_a_plain_run_has_no_alpha(tmp_path):
     path, _ = report([write_run(tmp_path / "a", "plain")])
     assert '<section id="alpha"' not in path.read_text()
-    assert "learns no shares" in path.read_text()
+    assert "has no shares" in path.read_text()
 
 
 def test_long_text_is_cut_and_says_how_long_it_was():
