@@ -54,7 +54,10 @@ class Topology:
                 f"topology {text!r}: expected KIND:ROWSxCOLUMNS with KIND of {', '.join(CHIPS)}, "
                 "or cpu:N"
             )
-        return cls(kind, tuple(int(size) for size in (match[2], match[4], match[5]) if size))
+        found = cls(kind, tuple(int(size) for size in (match[2], match[4], match[5]) if size))
+        if kind == "cpu" and found.size > _MOST_PROCESSORS:
+            raise InputError(f"topology {text}: expected at most {_MOST_PROCESSORS} devices")
+        return found
 
     def __str__(self) -> str:
         return f"{self.kind}:{'x'.join(map(str, self.grid))}"
@@ -83,8 +86,6 @@ class Topology:
 def _processors(count: int) -> list[Any]:
     import jax
 
-    if count > _MOST_PROCESSORS:
-        raise InputError(f"topology cpu:{count}: expected at most {_MOST_PROCESSORS} devices")
     with suppress(RuntimeError):  # this process has its devices already; are they enough?
         jax.config.update("jax_num_cpu_devices", count)
     found = jax.devices("cpu")
