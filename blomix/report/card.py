@@ -6,16 +6,9 @@ from typing import Any
 
 from blomix.report.templates import environment
 from blomix.report.text import markdown, visible
+from blomix.report.verdict import NAMES
 
-_METRICS = {
-    "accuracy": "Accuracy",
-    "f1": "F1",
-    "mcc": "Matthews correlation",
-    "ece": "Expected calibration error",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-    "mse": "Mean squared error",
-}
+_METRICS = {name: words[0].upper() + words[1:] for name, words in NAMES.items()}
 # Names the hub knows, where they differ from ours.
 _HUB_METRICS = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr"}
 

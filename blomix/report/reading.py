@@ -61,7 +61,7 @@ class RunRecord:
         summary = finished(path)
         _expect(path / "result.json", summary, shapes.RESULT)
         alpha = _read(path / "alpha.json", json.loads, shapes.ALPHA)
-        predictions = _read(path / "validation.jsonl", _lines, shapes.PREDICTIONS)
+        predictions = _read(path / "validation.jsonl", files.values_of, shapes.PREDICTIONS)
         _check_predictions(path / "validation.jsonl", summary, predictions)
         if any(len(line["shares"]) != len(alpha["searched"]) for line in alpha["history"]):
             raise InputError(f"{path / 'alpha.json'}: expected a share of every matrix searched")
@@ -74,8 +74,8 @@ class RunRecord:
             matrices=alpha["matrices"],
             searched=alpha["searched"],
             history=alpha["history"],
-            metrics=_read(path / "metrics.jsonl", _lines, shapes.METRICS),
-            audit=_read(path / "audit.jsonl", _lines, shapes.AUDIT),
+            metrics=_read(path / "metrics.jsonl", files.values_of, shapes.METRICS),
+            audit=_read(path / "audit.jsonl", files.values_of, shapes.AUDIT),
             predictions=predictions,
         )
 
@@ -161,11 +161,6 @@ def read_splits(path: Path) -> dict[str, Any]:
     ):
         raise InputError(f"{path / 'splits.json'}: expected the balance of every fold")
     return splits
-
-
-def _lines(text: str) -> list[dict[str, Any]]:
-    # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
-    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def _toml(text: str) -> str:

@@ -27,7 +27,7 @@ NAMES = {
     "accuracy": "accuracy",
     "f1": "F1",
     "mcc": "Matthews correlation",
-    "ece": "calibration error",
+    "ece": "expected calibration error",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "mse": "mean squared error",

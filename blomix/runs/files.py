@@ -122,8 +122,13 @@ def finished(run_dir: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[Any]:
     """The values of a file of JSON lines."""
+    return values_of(path.read_text("utf-8"))
+
+
+def values_of(lines: str) -> list[Any]:
+    """The values of JSON lines."""
     # splitlines() would also split at characters that JSON leaves as they are inside of a string.
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    return [json.loads(line) for line in lines.split("\n") if line]
 
 
 def remove(path: Path) -> None:
