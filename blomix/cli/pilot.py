@@ -69,7 +69,7 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
-    from blomix.data import duplicates, load, reading, remarks
+    from blomix.data import cut_remarks, duplicates, load, reading, remarks
     from blomix.encoders import Encoder
     from blomix.pilot.decision import COLLECT, decide
     from blomix.pilot.page import write_page
@@ -99,12 +99,14 @@ def run(config: Config) -> dict[str, Any]:
         seed=config.seed,
         revision=config.revision,
     )
+    arrays = encoder.encode(examples, config.max_length)  # a length that cannot be is refused here
     with storage(config.out, "write to"):  # told before the budget is spent, not after
         (config.out / "figures").mkdir(parents=True, exist_ok=True)
     flags = flags_of(config)
     note(reading(examples))
     repeats = duplicates(examples)
-    for remark in remarks(examples, repeats):
+    cut = cut_remarks(examples, encoder.tokenizer, arrays, config.max_length)
+    for remark in (*remarks(examples, repeats), *cut):
         note(remark)
     if repeats["rows"]:
         note(

@@ -1,11 +1,11 @@
 """Files and named data sets -> examples -> token arrays; splits; stateless batch order."""
 
-from blomix.data.batches import batch_rows, cut_rows, encode
+from blomix.data.batches import batch_rows, encode
 from blomix.data.coerce import examples_of
 from blomix.data.examples import Examples, digest_of, duplicates, leakage
 from blomix.data.load import load, read_columns
 from blomix.data.output import check_output, write_columns
-from blomix.data.remarks import empty_remarks, leak_remarks, reading, remarks
+from blomix.data.remarks import cut_remarks, empty_remarks, leak_remarks, reading, remarks
 from blomix.data.splits import folds, holdout, subsample
 from blomix.data.tasks import TASKS, Task
 
@@ -15,7 +15,7 @@ __all__ = [
     "Task",
     "batch_rows",
     "check_output",
-    "cut_rows",
+    "cut_remarks",
     "digest_of",
     "duplicates",
     "empty_remarks",

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+from blomix.data.batches import cut_rows
 from blomix.data.examples import Examples
 from blomix.data.labels import number_of, number_or_name, twins
 from blomix.data.messages import show, show_all
@@ -60,6 +62,17 @@ def empty_remarks(examples: Examples, kind: str) -> Iterator[str]:
     for which, texts in (("", examples.texts), ("second ", examples.pairs or ())):
         if empty := sum(not text.strip() for text in texts):
             yield f"{examples.name}: {empty} of {len(examples)} {which}{kind} texts are empty"
+
+
+def cut_remarks(
+    train: Examples, tokenizer: Any, arrays: dict[str, np.ndarray], max_length: int
+) -> Iterator[str]:
+    """How many texts `encode` cut to make `arrays`."""
+    if cut := cut_rows(train, tokenizer, arrays, max_length):
+        yield (
+            f"{train.name}: {cut} of {len(train)} training texts are longer than {max_length} "
+            "tokens and are cut; --max-length sets it"
+        )
 
 
 def leak_remarks(scored: Examples, leaked: Mapping[str, int]) -> Iterator[str]:

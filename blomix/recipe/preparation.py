@@ -8,7 +8,7 @@ import numpy as np
 
 from blomix.data import (
     Examples,
-    cut_rows,
+    cut_remarks,
     empty_remarks,
     examples_of,
     holdout,
@@ -161,8 +161,4 @@ def remarks_on(job: Job, validation: Examples, rows: dict[str, Any]) -> Iterator
     yield from remarks(job.train, rows["duplicates"]["train"])
     yield from empty_remarks(validation, "scored")
     yield from leak_remarks(validation, rows["leakage"])
-    if cut := cut_rows(job.train, job.encoder.tokenizer, job.arrays, job.max_length):
-        yield (
-            f"{job.train.name}: {cut} of {len(job.train)} training texts are longer than "
-            f"{job.max_length} tokens and are cut; --max-length sets it"
-        )
+    yield from cut_remarks(job.train, job.encoder.tokenizer, job.arrays, job.max_length)

@@ -96,3 +96,18 @@ def test_a_budget_that_is_none_is_refused(blomix, tiny_model, labelled):
     code, _, error = blomix("pilot", *arguments)
     assert code == 2
     assert "expected a time such as 90s" in error
+
+
+def test_texts_that_are_cut_are_told_and_a_length_that_cannot_be_leaves_nothing(
+    blomix, tiny_model, labelled, tmp_path
+):
+    arguments = ("--model", tiny_model, "--train", labelled / "wordy.csv", "--out", tmp_path / "p")
+    code, _, error = blomix("pilot", *arguments, "--max-length", "999")
+    assert (code, (tmp_path / "p").exists()) == (2, False)
+    assert "--max-length of 8 to 128 tokens" in error
+    long = tmp_path / "long.csv"
+    long.write_text((labelled / "wordy.csv").read_text().replace("very", "very " * 4))
+    quick = ("--max-length", "8", "--budget", "1s", "--splits", "1")
+    code, _, error = blomix("pilot", *arguments, "--train", long, *quick)
+    assert code == 0
+    assert "long: 24 of 48 training texts are longer than 8 tokens and are cut" in error

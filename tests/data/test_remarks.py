@@ -5,7 +5,6 @@ import pytest
 
 from blomix.data import (
     Examples,
-    cut_rows,
     duplicates,
     empty_remarks,
     encode,
@@ -15,6 +14,7 @@ from blomix.data import (
     reading,
     remarks,
 )
+from blomix.data.batches import cut_rows
 from blomix.encoders import Encoder
 
 
