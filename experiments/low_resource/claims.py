@@ -31,7 +31,7 @@ CLAIMS = [
         for study in (C, BOTH)
         for tasks in (ALL, SINGLE, PAIRS)
     ),
-    ((F, "lp_ft"), (F, "plain_steps"), 100, SINGLE),
+    *(((F, "lp_ft"), (F, "plain_steps"), n, SINGLE) for n in (100, 300)),
     *(((F, "default"), (F, one), 100, SINGLE) for one in RIVALS),
     *(((F, one), (F, "plain_steps"), 100, SINGLE) for one in RIVALS),
     ((F, "default"), (K, "paper"), 100, SINGLE),
