@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -61,20 +61,24 @@ class Workshop:
 
     @cache  # noqa: B019
     def _method(self, label: str, task: TaskSpec, n: int) -> Training:
-        variant = next(point for point in self.study.points if point.label == label)
+        variant = self._variant(label)
         method = build(variant)
         examples, _ = self.examples(task)
         method = dataclasses.replace(method, head_init=head_of(method.head_init, examples))
         if variant.match is None:
             return method
-        other = self.study.matched(variant)
+        other = self.study.matched(variant).label
         kind = get_args(Cost).index(variant.match_by)
+        wanted = self._cost(other, task, n, self._method(other, task, n))[kind]
+        return matching(variant, method, wanted, lambda own: self._cost(label, task, n, own)[kind])
 
-        def cost(variant: Variant, method: Training) -> float:
-            return account(method.fit(self.job(Cell(variant, task, n, 0, 0))))[kind]
+    @cache  # noqa: B019
+    def _cost(self, label: str, task: TaskSpec, n: int, method: Training) -> tuple[int, float]:
+        """Steps and gradient evaluations of a method with a variant's encoder."""
+        return account(method.fit(self.job(Cell(self._variant(label), task, n, 0, 0))))
 
-        wanted = cost(other, self._method(other.label, task, n))
-        return matching(variant, method, wanted, partial(cost, variant))
+    def _variant(self, label: str) -> Variant:
+        return next(point for point in self.study.points if point.label == label)
 
     @cache  # noqa: B019 - one workshop a process
     def examples(self, task: TaskSpec) -> tuple[Examples, Examples]:
@@ -129,7 +133,9 @@ class Workshop:
     @cache  # noqa: B019
     def _encoder(self, task: TaskSpec, options: str) -> Encoder:
         train, _ = self.examples(task)
-        return Encoder.from_pretrained(self.model, **train.head, **json.loads(options))
+        encoder = Encoder.from_pretrained(self.model, **train.head, **json.loads(options))
+        encoder.check_length(task.max_length)
+        return encoder
 
     def weights(self, cell: Cell) -> str:
         """A digest of the pretrained weights, those that are drawn anew for a task left out."""

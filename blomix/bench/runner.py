@@ -102,7 +102,6 @@ class Bench:
         alike: dict[Any, list[Cell]] = {}
         for cell in cells:
             model = self.workshop.encoder(cell.task, cell.variant).model
-            self.workshop.scored_arrays(cell)  # a length that does not fit is told of before a cell
             program = program_of(self.workshop.method(cell))
             alike.setdefault((cell.n, cell.task.max_length, model, program), []).append(cell)
         for group in alike.values():
@@ -253,10 +252,9 @@ def settings_of(study: Study, cell: Cell, method: Training) -> Record:
 
 
 def config_of(record: Record, method: Training) -> Record:
-    """A record's `config`. A setting that the method has got since stands at its default, which
-    must then mean what was done before there was one."""
-    defaults = {field.name: field.default for field in dataclasses.fields(method)}
-    return record["config"] | {"method": files.plain(defaults) | record["config"]["method"]}
+    """A record's `config`, with the settings that the method has got since."""
+    defaults = files.plain(method.defaults())
+    return record["config"] | {"method": defaults | record["config"]["method"]}
 
 
 def is_of(cell: Cell, record: Record) -> bool:

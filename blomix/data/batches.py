@@ -27,16 +27,9 @@ def encode(
     `max_length`; longer rows are cut as the tokenizer cuts pairs, the longer text first.
     positions: most tokens that the encoder takes.
 
-    Raises InputError where `max_length` is too short for special tokens, or longer than the
-    tokenizer or the encoder allows, whatever the texts' own lengths.
+    Raises InputError as `check_length` does.
     """
-    longest = min(tokenizer.model_max_length, positions)
-    if not isinstance(max_length, int) or not _SHORTEST <= max_length <= longest:
-        which = "encoder has positions for" if longest == positions else "tokenizer allows"
-        raise InputError(
-            f"expected a --max-length of {_SHORTEST} to {longest} tokens, which is what the "
-            f"{which}, found {max_length}"
-        )
+    check_length(tokenizer, max_length, positions)
     columns: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(examples), _CHUNK):
         texts = [
@@ -60,6 +53,18 @@ def encode(
         dtype = np.float32 if examples.is_regression else np.int32
         arrays["labels"] = examples.labels.astype(dtype)
     return arrays
+
+
+def check_length(tokenizer: Any, max_length: int, positions: float) -> None:
+    """Raises InputError where `max_length` is too short for special tokens, or longer than the
+    tokenizer or the encoder allows, whatever the texts' own lengths."""
+    longest = min(tokenizer.model_max_length, positions)
+    if not isinstance(max_length, int) or not _SHORTEST <= max_length <= longest:
+        which = "encoder has positions for" if longest == positions else "tokenizer allows"
+        raise InputError(
+            f"expected a --max-length of {_SHORTEST} to {longest} tokens, which is what the "
+            f"{which}, found {max_length}"
+        )
 
 
 def cut_rows(

@@ -241,6 +241,12 @@ class Encoder:
         self.model.check(arrays)
         return arrays
 
+    def check_length(self, max_length: int) -> None:
+        """Raises InputError unless texts can be cut at `max_length` tokens."""
+        from blomix.data.batches import check_length
+
+        check_length(self.tokenizer, max_length, self.architecture.longest)
+
     def save_pretrained(
         self,
         directory: str | Path,

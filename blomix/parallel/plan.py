@@ -133,7 +133,7 @@ def plan(setting: Setting, steps: tuple[str, ...] = ("search", "finetune")) -> d
             f"mesh {setting.mesh}: {setting.ensemble} folds or seeds (--ensemble) cannot be split "
             f"evenly over {setting.mesh.ensemble} devices"
         )
-    check_parts(_job(setting)[1], setting.mesh.rows, setting.mesh.ensemble)
+    check_parts(_job(setting)[1], setting.mesh.rows, lanes=1)
     place = OnMesh.of(setting.mesh, setting.topology.devices())
     return {name: _need(setting, place, name) for name in steps}
 
@@ -215,7 +215,6 @@ def _job(setting: Setting) -> tuple[Job, Recipe]:
         accumulate=setting.accumulate,
         unroll=setting.unroll,
         hypergradient=setting.hypergradient,
-        folds=setting.ensemble,
     )
     return Job(encoder, Examples(()), {}, 0, setting.length), recipe
 

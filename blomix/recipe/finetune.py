@@ -99,9 +99,7 @@ def finetune(
     config = settings | {"resolved": resolved}
     # Of settings that a run of an earlier version has not; what a flag does is resolved, or in the
     # data.
-    defaults = settings | {
-        "resolved": {"recipe": asdict(type(recipe)()), "model": asdict(Options())}
-    }
+    defaults = settings | {"resolved": {"recipe": recipe.defaults(), "model": asdict(Options())}}
     with (
         open_run(run_dir, config, digests, checkpoint_every, defaults) as run,
         leaving_together(),

@@ -1,7 +1,7 @@
 """Supervised training, which every method shares: optimizer, schedule, step, order of batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -166,6 +166,12 @@ class Training:
             )
         if self.patience is not None:
             whole(self, "patience")
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The settings of a run or cell that was made before there were these: the default of each
+        must mean what was done before."""
+        return asdict(cls())
 
     @property
     def lanes(self) -> int:

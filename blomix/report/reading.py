@@ -100,7 +100,7 @@ class RunRecord:
         from blomix.encoders.options import Options
 
         known = METHODS.get(self.method)
-        recipe = {} if known is None else files.plain(asdict(known()))
+        recipe = {} if known is None else files.plain(known.defaults())
         model = asdict(Options()) | self.summary["model"]
         return (
             {name: value for name, value in recipe.items() if value is not None}

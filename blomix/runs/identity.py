@@ -4,7 +4,6 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import tomli_w
@@ -115,7 +114,7 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _differences(old: Any, new: Any, defaults: Mapping = MappingProxyType({})) -> list[str]:
+def _differences(old: Any, new: Any, defaults: Any = None) -> list[str]:
     before, now = dict(_flat(old)), dict(_flat(new))
     before = {name: text for name, text in _flat(defaults) if name in now} | before
     return [
