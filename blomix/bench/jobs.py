@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -67,15 +67,19 @@ class Workshop:
         method = dataclasses.replace(method, head_init=head_of(method.head_init, examples))
         if variant.match is None:
             return method
-        other = self.study.matched(variant).label
+        other = self.study.matched(variant)
         kind = get_args(Cost).index(variant.match_by)
-        wanted = self._cost(other, task, n, self._method(other, task, n))[kind]
-        return matching(variant, method, wanted, lambda own: self._cost(label, task, n, own)[kind])
+
+        def cost(own: Variant, method: Training) -> float:
+            return self._cost(own.name, task, n, program_of(method))[kind]
+
+        wanted = cost(other, self._method(other.label, task, n))
+        return matching(variant, method, wanted, partial(cost, variant))
 
     @cache  # noqa: B019
-    def _cost(self, label: str, task: TaskSpec, n: int, method: Training) -> tuple[int, float]:
-        """Steps and gradient evaluations of a method with a variant's encoder."""
-        return account(method.fit(self.job(Cell(self._variant(label), task, n, 0, 0))))
+    def _cost(self, name: str, task: TaskSpec, n: int, program: Training) -> tuple[int, float]:
+        """Steps and gradient evaluations of a method, at any rate, with a variant's encoder."""
+        return account(program.fit(self.job(Cell(self.study.variants[name], task, n, 0, 0))))
 
     def _variant(self, label: str) -> Variant:
         return next(point for point in self.study.points if point.label == label)
