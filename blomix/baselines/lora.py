@@ -14,7 +14,7 @@ from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit
 from blomix.recipe.probe import start_params
-from blomix.recipe.training import Supervised, Training
+from blomix.recipe.training import Supervised, Training, loss_at
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,7 @@ class Lora(Training):
 
     def step(self, job: Job) -> Supervised:
         weights = merged(self.changed(job), self.scale / self.rank)
-        return replace(
-            super().step(job), objective=merged_objective(job.loss, weights), weights=weights
-        )
+        return replace(super().step(job), objective=loss_at(weights, job.loss), weights=weights)
 
 
 @lru_cache(maxsize=64)
@@ -102,11 +100,3 @@ def merged(changed: Leaves, scale: float):
         return put(params | dense, pretrained)
 
     return weights
-
-
-@lru_cache(maxsize=64)
-def merged_objective(loss, weights):
-    def objective(params, extra, pretrained, batch, key):
-        return loss(weights(params, extra, pretrained), batch, key)
-
-    return objective

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit
 from blomix.recipe.probe import start_params
-from blomix.recipe.training import Supervised, Training
+from blomix.recipe.training import Supervised, Training, loss_at
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,8 @@ class Partial(Training, ABC):
         return (yield from self.train(job, self.step(job), start))
 
     def step(self, job: Job) -> Supervised:
-        return replace(
-            super().step(job), objective=partial_objective(job.loss), weights=partial_weights
-        )
+        return replace(super().step(job), objective=loss_at(whole, job.loss), weights=whole)
 
 
-def partial_weights(params, extra, pretrained):
+def whole(params, extra, pretrained):
     return put(params, pretrained)
-
-
-@lru_cache(maxsize=64)
-def partial_objective(loss):
-    def objective(params, extra, pretrained, batch, key):
-        return loss(put(params, pretrained), batch, key)
-
-    return objective

@@ -18,7 +18,7 @@ import numpy as np
 from blomix.bench.jobs import Workshop, program_of
 from blomix.bench.study import Cell, Study
 from blomix.data import leakage
-from blomix.errors import InputError
+from blomix.errors import InputError, is_out_of_memory
 from blomix.evaluation import metrics
 from blomix.recipe.drive import drive
 from blomix.recipe.finetune import describe
@@ -151,7 +151,7 @@ class Bench:
     def run_group(self, group: list[Cell]) -> list[Record]:
         """Runs cells together and writes their files; one by one where that fails."""
         try:
-            records = self.train(group)
+            records = self.train_in_memory(group)
         except Exception as error:  # whatever one method or cell does wrong, the study goes on
             if len(group) > 1:
                 note(f"{group[0].path.parent}: {error_line(error)}; its cells are run one by one")
@@ -163,15 +163,28 @@ class Bench:
             files.write_json(path, record)
         return records
 
-    def train(self, group: list[Cell]) -> list[Record]:
+    def train_in_memory(self, group: list[Cell]) -> list[Record]:
+        """Trains cells in steps of `width` lanes, or of half as many until they fit."""
+        width = self.width
+        while True:
+            try:
+                return self.train(group, width)
+            except Exception as error:
+                if width == 1 or not is_out_of_memory(error):
+                    raise
+            width = -(-width // 2)
+            note(f"{group[0].path.parent}: out of memory; now {width} lanes a step")
+
+    def train(self, group: list[Cell], width: int) -> list[Record]:
         started = time.monotonic()
         jobs = [self.workshop.job(cell) for cell in group]
         fits = [self.workshop.method(cell).fit(job) for cell, job in zip(group, jobs, strict=True)]
-        fitted, steps, gradients = drive(fits, Forgetful(), Progress(quiet=True), self.width)
+        fitted, steps, gradients = drive(fits, Forgetful(), Progress(quiet=True), width)
         seconds = (time.monotonic() - started) / len(group)
         cost = {"steps": steps, "gradient_evaluations": gradients, "seconds": round(seconds, 3)}
+        together = {"cells": len(group), "lanes": width}
         return [
-            self.describe(cell) | self.scores(cell, job, one) | cost | {"cells": len(group)}
+            self.describe(cell) | self.scores(cell, job, one) | cost | together
             for cell, job, one in zip(group, jobs, fitted, strict=True)
         ]
 

@@ -21,7 +21,7 @@ from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit, Phase
 from blomix.recipe.probe import start_params
-from blomix.recipe.training import Supervised, mean
+from blomix.recipe.training import Supervised, loss_at, mean
 
 PyTree = Any
 
@@ -212,20 +212,9 @@ class Recipe(Folded):
 
 def mixed(step: Supervised, job: Job, mixup: Mixup) -> Supervised:
     """`step` on the task weights at the mixed ones, with a fixed alpha in `extra`."""
-    return replace(
-        step,
-        objective=mixed_objective(job.loss, mixup),
-        weights=mixed_weights(mixup),
-        shares=mixed_shares(mixup),
-    )
-
-
-@lru_cache(maxsize=64)
-def mixed_objective(loss, mixup: Mixup):
-    def objective(task, alpha, pretrained, batch, key):
-        return loss(mixup.mix(alpha, task, pretrained), batch, key)
-
-    return objective
+    weights = mixed_weights(mixup)
+    objective = loss_at(weights, job.loss)
+    return replace(step, objective=objective, weights=weights, shares=mixed_shares(mixup))
 
 
 @lru_cache(maxsize=64)

@@ -275,9 +275,18 @@ def decayed(job: Job) -> Leaves:
 
 
 @lru_cache(maxsize=64)
-def plain_objective(loss: Callable):
+def loss_at(weights: Callable, loss: Callable) -> Callable:
+    """The objective that is the loss at `weights(params, extra, pretrained)`; see `Supervised`."""
+
+    def objective(params, extra, pretrained, batch, key):
+        return loss(weights(params, extra, pretrained), batch, key)
+
+    return objective
+
+
+def plain_objective(loss: Callable) -> Callable:
     """The loss at the trained weights themselves."""
-    return lambda params, extra, pretrained, batch, key: loss(params, batch, key)
+    return loss_at(as_trained, loss)
 
 
 @jax.jit
