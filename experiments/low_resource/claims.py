@@ -4,6 +4,7 @@ python experiments/low_resource/claims.py
 """
 
 import json
+import tomllib
 from pathlib import Path
 
 from blomix.evaluation import statistics
@@ -11,12 +12,19 @@ from blomix.evaluation import statistics
 HERE = Path(__file__).parent
 SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
 ALL = (*SINGLE, *PAIRS)
-F, G, K, A, C = "float32", ".", "five_folds", "ablations", "confirmation"
+F, G, K, A, C, T = "float32", ".", "five_folds", "ablations", "confirmation", "tuning"
 BOTH = f"{F}+{C}"  # of other seeds and subsets: ten together
 RIVALS = (
     *("mixout", "lora", "hype", "joint", "l2sp", "ema", "bitfit", "wise_ft", "child_f", "child_d"),
     *("top_layers", "reinit", "random_alpha", "rdrop", "r3f", "sam"),
 )
+CHOSEN = tomllib.loads((HERE / "chosen.toml").read_text())
+
+
+def tuned(method: str) -> tuple[str, str]:
+    """A method at the rate that was chosen for it, where that was chosen."""
+    return T, f"{method}@learning_rate={CHOSEN[method]['learning_rate']}"
+
 
 # (study, method), (study, method), n, tasks
 CLAIMS = [
@@ -34,6 +42,9 @@ CLAIMS = [
     *(((F, "lp_ft"), (F, "plain_steps"), n, SINGLE) for n in (100, 300)),
     *(((F, "default"), (F, one), 100, SINGLE) for one in RIVALS),
     *(((F, one), (F, "plain_steps"), 100, SINGLE) for one in RIVALS),
+    *((tuned("default"), tuned(one), 100, None) for one in CHOSEN if one != "default"),
+    *((tuned(one), tuned("plain_steps"), 100, None) for one in CHOSEN if one != "plain_steps"),
+    (tuned("lp_ft"), tuned("soup_three_finishes"), 100, None),
     ((F, "default"), (K, "paper"), 100, SINGLE),
     ((F, "default"), (G, "paper"), 100, ALL),
     ((F, "default"), (G, "plain_20"), 100, ALL),
