@@ -18,9 +18,7 @@ def symmetric_divergence(logits: jax.Array, others: jax.Array, regression: bool)
     return jnp.mean(jnp.sum((jnp.exp(p) - jnp.exp(q)) * (p - q), axis=-1))
 
 
-def expect_dropout(method: str, job: Job) -> None:
-    """Warns where two passes of a batch cannot differ, for want of dropout."""
+def expect_dropout(method: str, job: Job, otherwise: str) -> None:
+    """Warns where two passes of a batch have no dropout masks to differ by."""
     if not any(job.encoder.architecture.dropout.rates().values()):
-        logger.warning(
-            "%s: the encoder has no dropout, so this is plain finetuning at twice its cost", method
-        )
+        logger.warning("%s: the encoder has no dropout, so %s", method, otherwise)

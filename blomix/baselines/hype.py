@@ -1,14 +1,18 @@
 """HyPe: noise on the hidden states between layers."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from blomix.recipe.checks import at_least, one_of
 from blomix.recipe.job import Job, task_loss
 from blomix.recipe.training import Supervised, Training
+
+logger = logging.getLogger(__name__)
 
 _NOISE = 0x6E6F6973  # no small number: the i-th key of a split is the key folded with i
 
@@ -40,9 +44,23 @@ class Hype(Training):
         one_of(self, "noise", "normal", "uniform")
 
     def step(self, job: Job) -> Supervised:
+        expect_noise(self.name, job, self.scale)
         encoder = job.encoder
         objective = perturbed(encoder.model, encoder.regression, self.scale, self.noise)
         return replace(super().step(job), objective=objective)
+
+
+def expect_noise(method: str, job: Job, scale: float) -> None:
+    """Warns where most of the noise is rounded away: activations are about 1."""
+    dtype = job.encoder.model.options.dtype
+    if 0 < scale < jnp.finfo(dtype).eps / 16:
+        logger.warning(
+            "%s: most of its noise of %g is rounded away in %s; a larger scale, or float32, keeps "
+            "it",
+            method,
+            scale,
+            dtype,
+        )
 
 
 def layer_noise(model, batch, key: jax.Array, scale: float, noise: str, layers: int) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from blomix.baselines.divergence import expect_dropout, symmetric_divergence
-from blomix.baselines.hype import layer_noise
+from blomix.baselines.hype import expect_noise, layer_noise
 from blomix.recipe.checks import at_least, one_of
 from blomix.recipe.job import Job, task_loss
 from blomix.recipe.training import Supervised, Training
@@ -26,8 +26,7 @@ class R3f(Training):
     fine-tuning by reducing representational collapse", ICLR 2021 (arXiv:2008.03156). The noise is
     added to the first layer's input, after the embeddings' LayerNorm. Each pass has a dropout mask
     of its own, as in the authors' code (fairseq, `sentence_prediction_r3f`), so that with noise as
-    small as theirs nearly all of the divergence is between two masks, as in R-Drop; without
-    dropout, the method is plain finetuning at twice its cost.
+    small as theirs nearly all of the divergence is between two masks, as in R-Drop.
 
     Cost: 2 gradient evaluations a step.
 
@@ -49,7 +48,8 @@ class R3f(Training):
         one_of(self, "noise", "normal", "uniform")
 
     def step(self, job: Job) -> Supervised:
-        expect_dropout(self.name, job)
+        expect_dropout(self.name, job, f"its passes differ by noise of {self.scale:g} alone")
+        expect_noise(self.name, job, self.scale)
         encoder = job.encoder
         objective = smooth(encoder.model, encoder.regression, self.strength, self.scale, self.noise)
         return replace(super().step(job), objective=objective, cost=2.0)

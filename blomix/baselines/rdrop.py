@@ -37,7 +37,7 @@ class RDrop(Training):
         at_least(self, 0, "strength")
 
     def step(self, job: Job) -> Supervised:
-        expect_dropout(self.name, job)
+        expect_dropout(self.name, job, "this is plain finetuning at twice its cost")
         objective = agreeing(job.encoder.model, job.encoder.regression, self.strength)
         return replace(super().step(job), objective=objective, cost=2.0)
 

@@ -26,5 +26,5 @@ class Soup(Folded):
     name: ClassVar[str] = "soup"
 
     def fit(self, job: Job) -> Fit:
-        found = yield self.plain_search(job, self.starts(job))
-        return (yield from self.train(job, self.step(job), mean(found)))
+        start = mean((yield self.plain_search(job, self.starts(job))))
+        return (yield from self.train(job, self.step(job), start))

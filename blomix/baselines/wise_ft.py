@@ -53,6 +53,7 @@ class WiseFt(Folded):
         starts = self.starts(job)
         found = yield self.plain_search(job, starts)
         coefficient = self.choose(job, list(zip(starts, found, strict=True)))
+        del starts, found  # the folds' weights would stay in memory
         start = start_params(job, self.head_init)
         fitted = yield from self.train(job, self.step(job), start)
         params = interpolate(start, fitted.params, coefficient)

@@ -92,7 +92,10 @@ class Workshop:
             "text_pair": task.text_pair,
             "label": task.label,
         }
-        train = load(self.data / task.folder, **columns, split=task.train)
+        folder = self.data / task.folder
+        if not folder.exists():  # a name without one may be a data set of the hub
+            raise InputError(f"tasks.{task.name}: no folder {folder}; --data says where it lies")
+        train = load(folder, **columns, split=task.train)
         most = self.study.validation_rows
         if task.validation == "holdout":
             if most >= len(train):
@@ -102,7 +105,8 @@ class Workshop:
                 )
             rows, held = holdout(train, most / len(train), seed=0)
             return train.select(rows), train.select(held)
-        scored = load(self.data / task.folder, **columns | train.kind, split=task.validation)
+        scored = load(folder, **columns | train.kind, split=task.validation)
+        scored.check_paired(train.pairs is not None, "the training examples")
         return train, scored.select(range(min(most, len(scored))))
 
     @cache  # noqa: B019
@@ -225,7 +229,7 @@ def with_new_head(encoder: Encoder, seed: int) -> Encoder:
         for part in encoder.model.parts
         if encoder.is_head((part, "kernel"))
     }
-    return dataclasses.replace(encoder, params=encoder.params | new)
+    return dataclasses.replace(encoder, params=encoder.params | new, new=encoder.new | new.keys())
 
 
 def program_of(method: Training) -> Training:

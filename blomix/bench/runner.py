@@ -158,6 +158,8 @@ class Bench:
                 return [record for cell in group for record in self.run_group([cell])]
             records = [self.describe(group[0]) | {"error": error_line(error)}]
         for cell, record in zip(group, records, strict=True):
+            if "error" in record and self.finished(cell):
+                continue  # it ran again beside one that was missing, and what it had stands
             path = self.results / cell.path
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_json(path, record)
@@ -226,10 +228,9 @@ class Bench:
         return {"score": scores["score"], "metrics": scores, "facts": facts}
 
     def count(self, cells: list[Cell]) -> dict[str, int]:
-        records = [read_record(self.results / cell.path) for cell in cells]
-        done = [record for record in records if record is not None]
-        failed = sum("error" in record for record in done)
-        return {"cells": len(cells), "finished": len(done) - failed, "failed": failed}
+        records = [read_record(self.results / cell.path) for cell in cells if self.finished(cell)]
+        failed = sum("error" in record for record in records if record is not None)
+        return {"cells": len(cells), "finished": len(records) - failed, "failed": failed}
 
 
 class Watch:
@@ -283,13 +284,19 @@ def read_record(path: Path) -> Record | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a cell's result, found {error}; delete it") from None
-    if (
-        not isinstance(record, dict)
-        or not isinstance(record.get("model"), dict)
-        or not (record.keys() >= _NAMED)
-    ):
+    if not is_record(record):
         raise InputError(f"{path}: expected a cell's result, found something else; delete it")
     return record
+
+
+def is_record(value: Any) -> bool:
+    """Whether a JSON value has what a cell's result is known by."""
+    if not isinstance(value, dict) or not value.keys() >= _NAMED:
+        return False
+    config, model = value["config"], value["model"]
+    if not isinstance(config, dict) or not isinstance(model, dict) or "source" not in model:
+        return False
+    return isinstance(config.get("method"), dict)
 
 
 @lru_cache(maxsize=1)

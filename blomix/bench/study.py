@@ -1,7 +1,6 @@
 """A study as its folder says it: study.toml and a TOML file a variant -> the grid's cells."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from blomix.errors import InputError
-from blomix.small_files import read_text
+from blomix.small_files import read_toml
 
 Settings = dict[str, Any]
 RecipeName = Literal["default", "paper", "released"]
@@ -192,6 +191,8 @@ def read_study(folder: str | Path) -> Study:
         if not isinstance(name, str) or name not in files:
             known = ", ".join(sorted(files))
             raise InputError(f"{where}: variants: no file {name}.toml; there are {known}")
+    if not names:
+        raise InputError(f"{where}: expected a TOML file a variant beside it, found none")
     variants = {name: _variant(name, files, shared, chosen) for name in names}
     for variant in variants.values():
         _check_match(variant, variants)
@@ -213,7 +214,7 @@ def read_study(folder: str | Path) -> Study:
         for variant in variants.values()
         for point in points
     )
-    known = {*variants, *(variant.label for variant in swept)}
+    known = {variant.label for variant in swept}
     for name in table.get("against", ()):
         if not isinstance(name, str) or name not in known:
             raise InputError(
@@ -331,12 +332,7 @@ def _task(name: str, entry: Any, where: Path) -> TaskSpec:
 
 
 def _read(path: Path, types: Mapping[str, type] | None = None) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(read_text(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected TOML: {error}") from None
+    table = read_toml(path)
     if types is not None:
         _check(table, types, str(path))
     return table

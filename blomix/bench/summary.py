@@ -93,17 +93,18 @@ def agrees(study: Study, cell: Cell, record: dict[str, Any]) -> bool:
 def matches(
     study: Study, cell: Cell, record: dict[str, Any], costs: Mapping[tuple, dict[str, Any]]
 ) -> bool:
-    """Whether a record has the cost of the variant that it is to match, as far as both have run;
-    within one step, for steps are whole."""
+    """Whether a record has the cost of the variant that it is to match, as far as both have run."""
     if cell.variant.match is None or "error" in record:
         return True
     other = costs.get((study.matched(cell.variant).label, cell.task, cell.n))
     if other is None:
         return True
+    # Steps are whole, and all finishes take the same.
+    quantum = record["config"]["method"].get("finishes", 1)
     if cell.variant.match_by == "steps":
-        return record["steps"] == other["steps"]
+        return abs(record["steps"] - other["steps"]) <= quantum / 2
     step = record["gradient_evaluations"] / record["steps"]
-    return abs(record["gradient_evaluations"] - other["gradient_evaluations"]) < step
+    return abs(record["gradient_evaluations"] - other["gradient_evaluations"]) < quantum * step
 
 
 def costed(record: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:

@@ -90,6 +90,6 @@ def text(result: dict[str, Any]) -> str:
 def parts(shard: str) -> tuple[int, int]:
     """`"i/n"` as (i, n)."""
     part, _, whole = shard.partition("/")
-    if not (part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
         raise InputError(f"--shard: expected i/n with 1 <= i <= n, found {shard!r}")
     return int(part), int(whole)

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 PACKAGES = (
@@ -34,9 +33,11 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     import jax
 
+    from blomix.runs.environment import version_of
+
     return {
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) or "not installed" for name in PACKAGES},
         "backend": jax.default_backend(),
         "devices": [str(device) for device in jax.devices()],
         "hypergradient_error": hypergradient_error(),
@@ -89,10 +90,3 @@ def hypergradient_error() -> float:
 
     exact, reverse = hypergradient("exact"), hypergradient("reverse")
     return float(jnp.linalg.norm(exact - reverse) / jnp.linalg.norm(reverse))
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -4,15 +4,12 @@ import dataclasses
 import json
 import os
 import sys
-import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from blomix.errors import InputError, is_out_of_memory
-from blomix.small_files import read_text
-
-LARGEST_SETTINGS = 1_000_000  # bytes
+from blomix.small_files import read_toml
 
 _CONFIG = "--config FILE takes flags from a TOML file; those given beside it win."
 _LESS = {
@@ -123,17 +120,3 @@ def as_flags(config: type, path: Path) -> list[str]:
         else:
             flags += [flag, str(value)]
     return flags
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a mapping.
-
-    Raises:
-      InputError: the file is missing, too large for settings, or not TOML.
-    """
-    try:
-        return tomllib.loads(read_text(path, LARGEST_SETTINGS).removeprefix("\ufeff"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected TOML: {error}") from None

@@ -155,8 +155,9 @@ def run(config: Config) -> dict[str, Any]:
 def text(result: dict[str, Any]) -> str:
     if "score" not in result:
         return "\n".join(f"{name}: {value}" for name, value in result.items())
+    without = "majority class" if result["labels"] else "ignoring the text"
     return (
-        f"{result['metric']} {result['score']:.4f} (majority class {result['majority_score']:.4f}) "
+        f"{result['metric']} {result['score']:.4f} ({without} {result['majority_score']:.4f}) "
         f"on {result['validation_size']} examples, trained on {result['train_size']}\n"
         f"run: {result['run_dir']}\nmodel: {result['run_dir']}/export"
     )

@@ -82,7 +82,9 @@ def run(config: Config) -> dict[str, Any]:
     budget = seconds_of(config.budget)
     if config.target is not None and not math.isfinite(config.target):
         raise InputError(f"--target: expected a finite score, found {config.target}")
-    if (config.out / "pilot.json").exists():
+    with storage(config.out, "write to"):
+        done = (config.out / "pilot.json").exists()
+    if done:
         raise InputError(f"{config.out}: has the result of a trial; give --out another folder")
     examples = load(
         config.train,
@@ -114,7 +116,7 @@ def run(config: Config) -> dict[str, Any]:
             "a split they make the score say less about new texts"
         )
     with sigterm_as_interrupt():
-        cells = run_trial(
+        cells, left_out = run_trial(
             encoder,
             examples,
             {name: finetune.method_of(own) for name, own in flags.items()},
@@ -124,7 +126,7 @@ def run(config: Config) -> dict[str, Any]:
             splits=config.splits,
             note=note,
         )
-    decision = decide(cells, config.target, len(examples))
+    decision = decide(cells, config.target, len(examples), left_out)
     result = {
         "decision": decision.kind,
         "method": decision.method,

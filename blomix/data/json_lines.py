@@ -18,9 +18,10 @@ def read_json_lines(path: Path) -> Table:
             f"{where}: a JSON array; expected one JSON object a line, as jq -c '.[]' and pandas' "
             "to_json(orient='records', lines=True) write them"
         )
-    first = next(_objects(text, where), None)
-    if first is None:
+    if next(_objects(text, where), None) is None:
         raise InputError(f"{where}: the file is empty; expected one JSON object a line")
+
+    columns = dict.fromkeys(name for _, record in _objects(text, where) for name in record)
 
     def read(names: Sequence[str]) -> dict[str, list]:
         kept = {name: [] for name in names}
@@ -34,7 +35,7 @@ def read_json_lines(path: Path) -> Table:
                 column.append(record[name])
         return kept
 
-    return Table(where, tuple(first[1]), read)
+    return Table(where, tuple(columns), read)
 
 
 def _objects(text: str, where: str) -> Iterator[tuple[int, dict]]:

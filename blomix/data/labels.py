@@ -163,5 +163,9 @@ def _natural(name: str) -> tuple:
     """-1 < 0 < 2 < 10 < a2 < a10: numbers by value, and digits within a word by value too."""
     number = number_of(name)
     parts = re.split(r"([0-9]+)", name)
-    words = tuple((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p)
+    # Digits compare by their number and then in order, as int would, which reads 4300 at most.
+    digits = [p.lstrip("0") if i % 2 else "" for i, p in enumerate(parts)]
+    words = tuple(
+        (0, len(digits[i]), digits[i]) if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p
+    )
     return (number is None, number or 0.0, words, name)

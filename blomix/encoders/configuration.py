@@ -31,7 +31,10 @@ def read_config(config: Mapping[str, Any] | str | Path) -> tuple[dict[str, Any],
     if isinstance(config, Mapping):
         return dict(config), "config"
     path = Path(config)
-    path = path / "config.json" if path.is_dir() else path
+    try:
+        path = path / "config.json" if path.is_dir() else path
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     return read_json(path), str(path)
 
 

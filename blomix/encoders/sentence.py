@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blomix.encoders.configuration import read_json, read_json_list
+from blomix.encoders.options import POOLINGS
 from blomix.errors import InputError
 
 MODULES = "modules.json"
@@ -57,7 +58,7 @@ def choose_pooling(pooling: str, modules: SentenceModules, where: str) -> str:
     Raises:
         InputError: the directory's own pooling is not one that is supported.
     """
-    if pooling not in ("auto", "pooler", "cls", "mean"):
+    if pooling not in ("auto", *POOLINGS):
         raise InputError(f"pooling: expected auto, pooler, cls or mean, found {pooling!r}")
     if pooling != "auto":
         return pooling

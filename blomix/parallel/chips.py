@@ -100,7 +100,7 @@ def _chips(name: str) -> list[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
             f"topology {name}: compiling for it takes the package libtpu; "
-            "install blomix[tpu] (no TPU is needed)"
+            "pip install '.[tpu]' in the checkout brings it (no TPU is needed)"
         )
     # Compiling needs no chip: neither its lock nor the cloud's word on which one this is.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")

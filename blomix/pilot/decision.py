@@ -1,8 +1,9 @@
 """The decision (go, collect more labels, use the simpler model): a pure function of the scores."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -61,7 +62,10 @@ class Decision:
 
 
 def decide(
-    cells: Sequence[Cell], target: float | None = None, examples: int | None = None
+    cells: Sequence[Cell],
+    target: float | None = None,
+    examples: int | None = None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Decision:
     """What the trial's scores say.
 
@@ -77,6 +81,7 @@ def decide(
       target: the score that is needed, if there is one.
       examples: labelled ones there are, a part of which each split scores; None: as many as the
         largest model was trained on.
+      left_out: why a method was, but for the budget.
     """
     full = max(cell.n for cell in cells)
     at_full = [cell for cell in cells if cell.n == full]
@@ -94,7 +99,11 @@ def decide(
         return _too_small(full, scale, over_majority, gains)
     winner, reasons = _winner(learned, gains)
     tried = {cell.method for cell in cells}
-    reasons += [_unjudged(m, over_majority.get(m), m in tried) for m in METHODS if m not in learned]
+    reasons += [
+        _unjudged(m, over_majority.get(m), m in tried, left_out.get(m))
+        for m in METHODS
+        if m not in learned
+    ]
     mean = float(np.mean([cell.score for cell in at_full if cell.method == winner]))
     reasons.insert(0, f"With {full:,} training labels, {NAMES[winner]} scores {mean:.3f}.")
     curve = learning_curve(cells, winner)
@@ -175,8 +184,10 @@ def _winner(learned: Sequence[str], gains: Sequence[Gain]) -> tuple[str, list[st
     return winner, reasons
 
 
-def _unjudged(method: str, found: Gain | None, tried: bool) -> str:
+def _unjudged(method: str, found: Gain | None, tried: bool, left_out: str | None) -> str:
     """Why a method had no part in the choice."""
+    if left_out is not None:
+        return f"Left out was {NAMES[method]}: {left_out}."
     if not tried:
         return f"The budget did not reach {NAMES[method]}; a larger one does."
     if found is None or found.splits < 2:

@@ -77,7 +77,7 @@ def scores(cells: Sequence[Cell], metric: str) -> Chart:
         "ignoring the text": [cell.majority for cell in full],
     }
     caption = "Dots: splits. Bar: their mean. Dashed: ignoring the text."
-    return Chart("pilot_scores", "Scores with all labels", caption, figure, columns, families)
+    return Chart("pilot_scores", "Scores with the most labels", caption, figure, columns, families)
 
 
 def curves(cells: Sequence[Cell], metric: str) -> Chart:

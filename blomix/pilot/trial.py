@@ -40,7 +40,7 @@ def run_trial(
     splits: int = 10,
     note: Callable[[str], None] = lambda line: None,
     clock: Callable[[], float] = time.monotonic,
-) -> list[Cell]:
+) -> tuple[list[Cell], dict[str, str]]:
     """Trains and scores every method on stratified splits until the budget is spent.
 
     A model that would not fit into what is left of the budget is passed over; how long it would
@@ -55,6 +55,10 @@ def run_trial(
       budget: seconds.
       splits: most splits.
       note: told what is trained, a line a model.
+
+    Returns:
+      The trained models, and why methods were left out that failed, or that the trial's stop kept
+      from the first of theirs.
 
     Raises:
       InputError: too few examples to split, no split asked for, or no method that can be trained.
@@ -76,6 +80,7 @@ def run_trial(
         )
     started, cells = clock(), []
     failed: dict[str, Exception] = {}
+    stopped: dict[str, str] = {}
     for task in plan(tuple(methods), splits):
         if task.method in failed:
             continue
@@ -103,6 +108,8 @@ def run_trial(
             if not cells:
                 raise
             note("stopped: the models trained so far decide")
+            begun_with = {cell.method for cell in cells}
+            stopped = {method: "the trial was stopped" for method in methods.keys() - begun_with}
             break
         except Exception as error:
             if not (isinstance(error, NonFinite) or is_out_of_memory(error)):
@@ -110,21 +117,23 @@ def run_trial(
             failed[task.method] = error
             note(f"{task.method} is left out: {error}")
             continue
+        score, majority = result.score, result.summary["majority_score"]
+        del result  # its weights, while the next model trains
         cells.append(
             Cell(
                 method=task.method,
                 n=len(train),
                 split=task.split,
-                score=result.score,
-                majority=result.summary["majority_score"],
+                score=score,
+                majority=majority,
                 tested=len(tested),
                 seconds=clock() - begun,
             )
         )
-        note(f"{task.method}, split {task.split + 1}, {len(train)} labels: {result.score:.3f}")
+        note(f"{task.method}, split {task.split + 1}, {len(train)} labels: {score:.3f}")
     if not cells:
         raise next(iter(failed.values()))
-    return cells
+    return cells, stopped | {method: str(error) for method, error in failed.items()}
 
 
 def plan(methods: tuple[str, ...], splits: int) -> Iterator[Task]:

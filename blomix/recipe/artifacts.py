@@ -42,8 +42,9 @@ def write(
     if fitted.shares:
         run.write_bytes("shares.safetensors", save(job.encoder.by_layer(fitted.shares)))
     run.write_lines("validation.jsonl", predictions(validation, result, logits))
-    # A session that was killed in its last moments may have left one.
-    shutil.rmtree(run.path / "export", ignore_errors=True)
+    # A session that was killed in its last moments may have left one, or a part of one.
+    for left in (run.path / "export", *run.path.glob(".export-*")):
+        shutil.rmtree(left, ignore_errors=True)
     with storage(run.path / "export", "write"):
         result.save_pretrained(run.path / "export")
     run.write_json("result.json", result.summary)

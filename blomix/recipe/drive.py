@@ -47,19 +47,30 @@ def drive(
     sent: list[Any] = [None] * len(fits)
     gradients, steps = 0.0, 0
     while True:
-        phases = []
-        for fit, results in zip(fits, sent, strict=True):
-            try:
-                phases.append(fit.send(results))
-            except StopIteration as stop:
-                fitted.append(stop.value)
+        phases = _advance(fits, sent, fitted)
         if not phases:
             return fitted, steps, gradients
         lanes = len(phases[0].lanes)
         gradients += lanes * phases[0].steps * phases[0].gradients
         steps += lanes * phases[0].steps * phases[0].updates
-        results = run_phase(merge(phases), recorder, progress, width, place)
-        sent = [results[i * lanes : (i + 1) * lanes] for i in range(len(phases))]
+        sent = []  # a method keeps what it needs of the last results; the rest is free to go
+        sent = _parted(run_phase(merge(phases), recorder, progress, width, place), lanes)
+
+
+def _advance(fits: Sequence[Fit], sent: Sequence[Any], fitted: list[Fitted]) -> list[Phase]:
+    """Sends each method its results: the phases that they yield, and in `fitted` what they return
+    who have ended."""
+    phases = []
+    for fit, results in zip(fits, sent, strict=True):
+        try:
+            phases.append(fit.send(results))
+        except StopIteration as stop:
+            fitted.append(stop.value)
+    return phases
+
+
+def _parted(results: list, lanes: int) -> list[list]:
+    return [results[i : i + lanes] for i in range(0, len(results), lanes)]
 
 
 def account(fit: Fit) -> tuple[int, float]:
@@ -119,7 +130,8 @@ def _run_lane(
         return place.get(state)
     if state is None:
         # The first step donates it, and a lane's own leaves may be the shared weights themselves.
-        state = place.put("state", first() if together else copied(first()), together)
+        own = together or phase.consumes
+        state = place.put("state", first() if own else copied(first()), together)
     with progress.compiling(name):
         program = build(phase, place, together)
     check_fits(program, phase.name)

@@ -179,7 +179,10 @@ def folds_fit(job: Job, recipe: Training, place: Placement) -> bool:
     if room == 0:
         return False
     try:
-        return first_program(next(recipe.fit(job)), True, place).bytes < room
+        phase = next(recipe.fit(job), None)
+        if phase is None or len(phase.lanes) < recipe.lanes:  # no step, or not the widest one
+            return False
+        return first_program(phase, True, place).bytes < room
     except Exception as error:
         if is_out_of_memory(error):  # a compiler may refuse what does not fit
             return False

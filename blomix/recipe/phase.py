@@ -28,6 +28,8 @@ class Phase:
       updates: optimizer steps of the task weights in one of these; a study counts and matches them.
       gradients: what one step costs, in gradient evaluations (a plain training step is 1).
       result: what the method needs of a final state; the rest is neither kept nor stored.
+      consumes: the first step may take the memory of the lanes' initial states, which no one reads
+        again.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Phase:
     updates: int = 1
     gradients: float = 1.0
     result: Callable[[PyTree], PyTree] = lambda state: state
+    consumes: bool = False
 
 
 @dataclass(frozen=True)

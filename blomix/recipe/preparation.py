@@ -105,7 +105,7 @@ def splits(
         return train, scored
     rows, held = holdout(train, 0.2, seed)
     progress.note(
-        f"no validation data: {len(held)} of {len(train)} examples, drawn evenly over the labels, "
+        f"no validation data: {len(held)} of {len(train)} examples, of each label its share, "
         "are held out for the score"
     )
     return train.select(rows), train.select(held)

@@ -145,6 +145,7 @@ class Recipe(Folded):
             task = mean([task for task, _ in found])
         else:
             task = start_params(job, self.head_init)
+        del found  # the folds' weights would stay in memory
         step = mixed(self.step(job), job, mixup)
         return (yield from self.train(job, step, task, extra=alpha))
 

@@ -18,6 +18,7 @@ from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adamw, scheduled, warmup_linear
 from blomix.recipe.phase import Fit, Fitted, Phase
 from blomix.recipe.probe import start_params
+from blomix.recipe.program import copied
 
 PyTree = Any
 
@@ -214,32 +215,40 @@ class Training:
         `step` is a `Supervised`, or whatever has its parts.
         """
 
-        def fitted(ends: list[tuple[PyTree, PyTree]]) -> Fitted:
-            weigh = jax.jit(step.weights)
+        weigh = jax.jit(step.weights)
+
+        def weights(ends: list[tuple[PyTree, PyTree]]) -> PyTree:
             found = [weigh(*end, job.encoder.params) for end in ends]
+            return found[0] if len(found) == 1 else mean(found)
+
+        def shares(ends: list[tuple[PyTree, PyTree]]) -> dict[str, Any]:
             each = [step.shares(extra) for _, extra in ends]
             # Not by jax.tree.map, which would sort a mapping: the search logs them in this order.
-            shares = {path: np.mean([one[path] for one in each], axis=0) for path in each[0]}
-            return Fitted(found[0] if len(found) == 1 else mean(found), shares)
+            return {path: np.mean([one[path] for one in each], axis=0) for path in each[0]}
 
         lanes = [partial(step.init, params, job.key(stream), extra) for stream in self.streams]
         total = self.total_steps(job)
         if self.patience is None:
-            return fitted((yield self.phase(job, "finetune", step, lanes, 0, total)))
+            ends = yield self.phase(job, "finetune", step, lanes, 0, total)
+            return Fitted(weights(ends), shares(ends))
         per_epoch = job.steps(1, self.batch_size)
-        best, best_score, worse = fitted([(params, extra)]), -jnp.inf, 0
+        best, best_score, worse = None, -jnp.inf, 0
         for first in range(0, total, per_epoch):
             count = min(per_epoch, total - first)
             phase = self.phase(job, f"finetune-{first}", step, lanes, first, count)
-            states = yield replace(phase, result=lambda state: state)
+            states = yield replace(phase, result=lambda state: state, consumes=first > 0)
             lanes = [lambda state=state: state for state in states]
-            now = fitted([(state.params, state.extra) for state in states])
-            score = job.score(now.params)
-            best, best_score, worse = (
-                (now, score, 0) if score > best_score else (best, best_score, worse + 1)
-            )
+            ends = [(state.params, state.extra) for state in states]
+            now = weights(ends)
+            score = job.score(now)
+            if best is None or score > best_score:
+                # A copy: the next epoch's first step takes the states' memory.
+                best, best_score, worse = Fitted(copied(now), shares(ends)), score, 0
+            else:
+                worse += 1
             if worse == self.patience:
                 break
+        assert best is not None
         return best
 
     def phase(

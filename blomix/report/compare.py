@@ -74,7 +74,7 @@ def compare(runs: Sequence[RunRecord]) -> Comparison:
     same_examples(runs)
     return Comparison(
         metric=runs[0].metric,
-        settings=tuple(settings([run.config for run in runs])),
+        settings=tuple(settings([run.config | {"resolved": run.resolved} for run in runs])),
         scores=tuple(_scores(runs)),
         differences=tuple(_differences(runs)),
         sentences=tuple(_sentences(runs)),

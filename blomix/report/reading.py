@@ -96,18 +96,27 @@ class RunRecord:
     def settings(self) -> dict[str, Any]:
         """What decides a score, but for the seed and the data; one that the run's version of blomix
         had not stands at its default."""
+        told = self._with_defaults(self.summary)
+        return (
+            told["recipe"]
+            | {"max_length": told.get("max_length")}
+            | {f"model {name}": value for name, value in told["model"].items()}
+        )
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The table of that name in config.toml, with the same defaults."""
+        return self._with_defaults(self.config["resolved"])
+
+    def _with_defaults(self, resolved: dict[str, Any]) -> dict[str, Any]:
         from blomix.baselines import METHODS
         from blomix.encoders.options import Options
 
         known = METHODS.get(self.method)
         recipe = {} if known is None else files.plain(known.defaults())
-        model = asdict(Options()) | self.summary["model"]
-        return (
-            {name: value for name, value in recipe.items() if value is not None}
-            | self.summary["recipe"]
-            | {"max_length": self.summary.get("max_length")}
-            | {f"model {name}": value for name, value in model.items()}
-        )
+        recipe = {name: value for name, value in recipe.items() if value is not None}
+        model = asdict(Options()) | resolved.get("model", {})
+        return resolved | {"recipe": recipe | resolved.get("recipe", {}), "model": model}
 
     @property
     def metric(self) -> str:

@@ -225,6 +225,12 @@ def same_examples(runs: Sequence[RunRecord]) -> None:
                 f"{run.path}: expected a run scored on the same examples as {first.path}, found "
                 "others; give both runs the same --validation file"
             )
+        if run.summary["labels"] != first.summary["labels"]:
+            raise InputError(
+                f"{run.path}: expected the classes of {first.path} in their order, "
+                f"{', '.join(first.summary['labels'])}, found {', '.join(run.summary['labels'])}; "
+                "train both on rows of all classes, from a model that names none or the same"
+            )
 
 
 def seeds_of_one_recipe(runs: Sequence[RunRecord]) -> None:

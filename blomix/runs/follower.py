@@ -1,6 +1,6 @@
 """The run directory as every process but the first has it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,6 @@ class Follower:
             raise Interrupted(code)
 
     def write_json(self, name: str, value: Any) -> None:
-        pass
-
-    def write_bytes(self, name: str, data: bytes) -> None:
-        pass
-
-    def write_lines(self, name: str, values: Iterable[Any]) -> None:
         pass
 
     def wait(self) -> None:

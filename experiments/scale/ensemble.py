@@ -51,7 +51,7 @@ def main() -> None:
             started = time.perf_counter()
             for _ in range(arguments.steps):
                 for i, state in enumerate(states[name]):
-                    states[name][i], _ = program.run(state, shared, batch[name])
+                    states[name][i], _ = program.compiled(state, shared, batch[name])
             jax.block_until_ready(states[name])
             if block:  # the first one warms up
                 seconds[name].append((time.perf_counter() - started) / arguments.steps)

@@ -1,7 +1,7 @@
 """Scores an export with torch and compares with the run's own score.
 
 Command: python experiments/torch_parity/score.py RUN ... (needs torch; for mean pooling also
-sentence-transformers, an extra for development)
+sentence-transformers)
 """
 
 import json

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from blomix.bench import read_study
+from blomix.bench.runner import Bench
 from blomix.hypergradient import ESTIMATORS
 from blomix.recipe import drive
 from tests.bench.conftest import STUDY, cells
@@ -270,6 +271,48 @@ def test_a_failed_cell_costs_what_its_other_seeds_do(study, bench):
         assert bench(folder, "--summarize")["failed"] == seed
         header, row = (line.split(",") for line in (folder / "results.csv").read_text().split())
         assert row[header.index("gradient_evaluations")] == gradients
+
+
+def test_what_a_neighbour_has_stands_where_it_fails_beside_one_that_is_missing(study, bench):
+    folder = study()
+    flags = ("--select", "*/films/12", "--width", 2)
+    bench(folder, *flags)
+    missing = folder / "results" / "plain" / "films-12-1.json"
+    before = cells(folder)
+    missing.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bench, "train", lambda *_: 1 / 0)
+        assert bench(folder, *flags) == {"cells": 2, "finished": 1, "failed": 1}
+    after = cells(folder)
+    assert after["plain/films-12-2.json"] == before["plain/films-12-2.json"]
+    assert "ZeroDivisionError" in after["plain/films-12-1.json"]["error"]
+
+
+def test_stale_cells_are_not_counted_as_finished(study, bench):
+    folder = study()
+    bench(folder, "--width", 2)
+    study(plain='method = "plain"\n[settings]\nepochs = 2')
+    assert bench(folder, "--select", "*/films/12", "--width", 2)["finished"] == 2
+    locks = folder / "results" / ".locks"
+    with open(locks / "plain-16") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert bench(folder, "--width", 2) == {"cells": 4, "finished": 2, "failed": 0}
+
+
+def test_a_match_may_be_half_a_step_a_finish_off(study, bench):
+    thrice = 'match = "plain"\nmethod = "lp_ft"\n[settings]\nfinishes = 3'
+    for epochs in (3, 4):  # 9 and 12 steps; 3 finishes take 9 and 12 too
+        folder = study(plain=f'method = "plain"\n[settings]\nepochs = {epochs}', thrice=thrice)
+        bench(folder, "--select", "*/films/12", "--width", 2)
+        assert bench(folder, "--summarize")["stale"] == 0
+    study(
+        plain='method = "plain"\n[settings]\nbatch_size = 3\nepochs = 2.5',
+        thrice=thrice + "\nbatch_size = 3",
+    )  # 10 steps, of which three finishes take 9
+    bench(folder, "--select", "*/films/12", "--width", 2)
+    steps = {path.split("/")[0]: record["steps"] for path, record in cells(folder).items()}
+    assert steps == {"plain": 10, "thrice": 9}
+    assert bench(folder, "--summarize")["stale"] == 0
 
 
 def test_a_summary_of_other_results_lies_with_them(study, bench, tmp_path):

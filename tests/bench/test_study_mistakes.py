@@ -61,6 +61,13 @@ from tests.bench.conftest import STUDY
         (STUDY + "[tasks.films3]\nmax_length = -1", 'method = "plain"', "films3.max_length"),
         (STUDY.replace("max_length = 16", "max_length = 999", 1), 'method = "plain"', "999"),
         (STUDY + '[tasks."../films"]', 'method = "plain"', "a name that files can have"),
+        (STUDY + "[tasks.sst2]", 'method = "plain"', "tasks.sst2: no folder"),
+        ('from = ["../nowhere"]\n' + STUDY, 'method = "plain"', "expected a TOML file a variant"),
+        (
+            'against = ["plain"]\n' + STUDY + "[sweep]\nseed = [1]",
+            'method = "plain"',
+            "against: no variant 'plain'; there are plain@seed=1",
+        ),
     ],
 )
 def test_mistakes_take_one_line(text, variant, message, study, blomix, tiny_model, data_root):
@@ -97,8 +104,17 @@ def test_a_method_that_cannot_cost_as_much_is_refused(study, blomix, tiny_model,
         (folder / f"{name}.toml").unlink()
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "²/3"])
 def test_a_shard_is_part_of_a_whole(shard, study, blomix):
     code, _, err = blomix("bench", study(), "--model", "x", "--shard", shard)
     assert code == 2
     assert "--shard" in err
+
+
+def test_pairs_and_single_texts_of_one_task_are_not_mixed(study, blomix, tiny_model, data_root):
+    (data_root / "films" / "train.csv").write_text(
+        "premise,hypothesis,label\n" + "a film,good,positive\nanother,bad,negative\n" * 20
+    )
+    code, _, err = blomix("bench", study(), "--model", tiny_model, "--data", data_root)
+    assert code == 2
+    assert "expected pairs of texts, as the training examples are, found single texts" in err

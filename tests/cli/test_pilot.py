@@ -78,7 +78,7 @@ def test_where_labels_are_few_and_say_nothing_more_are_asked_for(tiny_model, lab
     examples = load(labelled / "coin.csv")
     encoder = Encoder.from_pretrained(tiny_model, label_names=examples.label_names, pooling="mean")
     methods = {"probe": Probe(), "plain": Training(epochs=1)}
-    decision = decide(run_trial(encoder, examples, methods, 3600.0, splits=3))
+    decision = decide(run_trial(encoder, examples, methods, 3600.0, splits=3)[0])
     assert decision.kind == "collect"
     assert decision.labels.low >= 24
 

@@ -77,6 +77,7 @@ def test_the_same_rows_from_every_format(write, tmp_path):
         (["pos ", " pos", "neg"], ("neg", "pos"), [1, 1, 0]),
         (["0.5", "2", "-1e1"], None, [0.5, 2.0, -10.0]),
         (["1_0", "2.5x", "2"], ("2", "1_0", "2.5x"), [1, 2, 0]),
+        (["v" + "1" * 5000, "v02", "v1"], ("v1", "v02", "v" + "1" * 5000), [2, 1, 0]),
         (["②", "①", "x²"], ("x²", "①", "②"), [2, 1, 0]),  # digits to Python, and no numbers
     ],
 )
@@ -103,6 +104,12 @@ def test_validation_takes_the_training_classes(write):
         InputError, match=r"row 1: expected one of training's classes 'a', 'b', 'c', found"
     ):
         load(write("validation.csv", "text,label\nx,d\n"), label_names=train.label_names)
+
+
+def test_a_column_that_a_later_json_line_has_is_a_column(write):
+    lines = '{"text": "a", "label": 0}\n{"text": "b", "text_pair": "c", "label": 1}\n'
+    with pytest.raises(InputError, match=r"row 1 \(line 1\): no 'text_pair'"):
+        load(write("a.jsonl", lines))
 
 
 def test_unlabelled_text(write):

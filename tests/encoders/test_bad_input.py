@@ -287,9 +287,14 @@ def test_no_tokenizer(directory):
         (DEBERTA, {"share_att_key": None}, "share_att_key"),  # torch takes an absent one for False
         (DEBERTA, {"relative_attention": None}, "relative_attention"),
         (MODERNBERT, {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "rope_scaling"),
+        (MODERNBERT, {"rope_parameters": "x"}, "rope_parameters"),
+        (MODERNBERT, {"rope_parameters": {"full_attention": 5}}, "rope_parameters"),
+        (MODERNBERT, {"layer_types": [["a"], "b"]}, "layer_types"),
+        (MODERNBERT, {"num_attention_heads": MODERNBERT["hidden_size"]}, "even size"),
+        (DEBERTA, {"position_buckets": 1}, "position_buckets"),
     ],
 )
-def test_what_torch_would_compute_otherwise_is_refused(config, changes, word):
+def test_what_would_be_computed_otherwise_or_not_at_all_is_refused(config, changes, word):
     Encoder.abstract(config)
     with pytest.raises(InputError, match=word):
         Encoder.abstract(config | changes)

@@ -77,7 +77,8 @@ def test_folds_advance_together_where_they_fit(finetune, monkeypatch):
 def test_folds_whose_step_the_compiler_refuses_advance_one_by_one(monkeypatch):
     """A TPU's compiler raises where a step does not fit, in place of telling what it takes."""
     module = importlib.import_module("blomix.recipe.finetune")
-    recipe: Any = SimpleNamespace(lanes=3, fit=lambda job: iter([None]))
+    search = SimpleNamespace(lanes=[None] * 3)
+    recipe: Any = SimpleNamespace(lanes=3, fit=lambda job: iter([search]))
 
     def refuse(error):
         def build(phase, together, place):
@@ -91,6 +92,15 @@ def test_folds_whose_step_the_compiler_refuses_advance_one_by_one(monkeypatch):
     refuse(JaxRuntimeError("INTERNAL: something else"))
     with pytest.raises(JaxRuntimeError, match="something else"):
         module.folds_fit(None, recipe, ONE_DEVICE)
+
+
+@pytest.mark.parametrize("phases", [[], [SimpleNamespace(lanes=[None])]])
+def test_finishes_are_not_judged_by_a_phase_of_fewer_lanes(phases, monkeypatch):
+    module = importlib.import_module("blomix.recipe.finetune")
+    monkeypatch.setattr(module, "room_together", lambda: 10**12)
+    monkeypatch.setattr(module, "first_program", lambda *_: SimpleNamespace(bytes=1))
+    method: Any = SimpleNamespace(lanes=8, fit=lambda job: iter(phases))
+    assert not module.folds_fit(None, method, ONE_DEVICE)
 
 
 def test_what_an_attempt_without_a_step_chose_is_not_kept_to(tmp_path):

@@ -129,6 +129,13 @@ def test_a_method_that_the_budget_did_not_reach_is_named():
     assert "The budget did not reach blomix; a larger one does." in found.reasons
 
 
+def test_a_method_that_failed_is_told_as_such():
+    rest = [cell for cell in cells() if cell.method != "blomix"]
+    found = decide(rest, left_out={"blomix": "loss is nan"})
+    assert "Left out was blomix: loss is nan." in found.reasons
+    assert not any("budget" in reason for reason in found.reasons)
+
+
 def test_a_method_that_two_splits_leave_open_is_told_of():
     made = cells(LAW | {"plain": (0.9, 1.0)}, noise=0.1)
     found = decide([c for c in made if c.method != "plain" or c.split < 2])

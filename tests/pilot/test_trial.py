@@ -46,27 +46,27 @@ def test_three_splits_with_all_labels_come_before_the_rest():
 
 
 def test_a_small_budget_judges_the_cheap_methods_before_the_costly_one_starts(clock):
-    cells = run_trial(None, examples(), METHODS, 45.0, clock=clock)
+    cells, _ = run_trial(None, examples(), METHODS, 45.0, clock=clock)
     full = [(cell.method, cell.split) for cell in cells if cell.n == 120]
     assert full[:6] == [(method, split) for method in ("probe", "plain") for split in range(3)]
     assert sum(cell.method == "blomix" for cell in cells) == 1
 
 
 def test_a_budget_is_not_overrun_but_by_the_first_model_of_a_method(clock):
-    cells = run_trial(None, examples(), METHODS, 400.0, clock=clock)
+    cells, _ = run_trial(None, examples(), METHODS, 400.0, clock=clock)
     assert clock() <= 400
     assert {cell.method for cell in cells if cell.n == 120} == set(METHODS)
     assert sum(cell.method == "blomix" and cell.n == 120 for cell in cells) >= 2
 
 
 def test_what_the_costly_method_leaves_goes_to_the_others(clock):
-    cells = run_trial(None, examples(), METHODS, 115.0, clock=clock)
+    cells, _ = run_trial(None, examples(), METHODS, 115.0, clock=clock)
     count = {method: sum(cell.method == method for cell in cells) for method in METHODS}
     assert count == {"probe": 30, "plain": 30, "blomix": 2}
 
 
 def test_without_an_end_of_time_everything_is_trained(clock):
-    cells = run_trial(None, examples(), METHODS, 1e9, splits=2, clock=clock)
+    cells, _ = run_trial(None, examples(), METHODS, 1e9, splits=2, clock=clock)
     assert len(cells) == 2 * 3 * 3
     assert {cell.n for cell in cells} == {30, 60, 120}
     assert {cell.tested for cell in cells} == {40}
@@ -74,14 +74,14 @@ def test_without_an_end_of_time_everything_is_trained(clock):
 
 @pytest.mark.parametrize("n", [trial.FEWEST, 18, 24])
 def test_the_smallest_trial_has_an_example_a_fold(n, clock):
-    cells = run_trial(None, examples(n), METHODS, 1e9, splits=2, clock=clock)
+    cells, _ = run_trial(None, examples(n), METHODS, 1e9, splits=2, clock=clock)
     assert {cell.method for cell in cells} == set(METHODS)
 
 
 def test_no_model_is_trained_twice_where_sizes_are_the_same(clock):
     """A quarter and a half of 18 labels are as few as there are folds."""
     many = {name: SimpleNamespace(name=name, lanes=10) for name in METHODS}
-    cells = run_trial(None, examples(24), many, 1e9, splits=2, clock=clock)
+    cells, _ = run_trial(None, examples(24), many, 1e9, splits=2, clock=clock)
     tried = [(cell.method, cell.split, cell.n) for cell in cells]
     assert len(tried) == len(set(tried)) == 2 * 2 * 3
 
@@ -93,7 +93,7 @@ def test_more_folds_than_labels_to_train_on_are_refused(clock):
 
 
 def test_the_first_model_is_trained_whatever_the_budget(clock):
-    (cell,) = run_trial(None, examples(), METHODS, 1e-9, clock=clock)
+    (cell,), _ = run_trial(None, examples(), METHODS, 1e-9, clock=clock)
     assert cell.method == "probe"
 
 
@@ -114,8 +114,9 @@ def interrupted(clock, monkeypatch, error, at):
 def test_ctrl_c_ends_the_trial_and_keeps_what_is_trained(clock, monkeypatch):
     lines = []
     interrupted(clock, monkeypatch, KeyboardInterrupt(), at=7)
-    cells = run_trial(None, examples(), METHODS, 1e9, note=lines.append, clock=clock)
+    cells, left_out = run_trial(None, examples(), METHODS, 1e9, note=lines.append, clock=clock)
     assert len(cells) == 6
+    assert left_out == {"blomix": "the trial was stopped"}
     assert lines[-1] == "stopped: the models trained so far decide"
 
 
@@ -129,7 +130,10 @@ def test_ctrl_c_before_the_first_model_is_ctrl_c(clock, monkeypatch):
 def test_a_method_that_cannot_be_trained_is_left_out(clock, monkeypatch, error):
     lines = []
     seen = interrupted(clock, monkeypatch, error, at=11)
-    cells = run_trial(None, examples(), METHODS, 1e9, splits=3, note=lines.append, clock=clock)
+    cells, left_out = run_trial(
+        None, examples(), METHODS, 1e9, splits=3, note=lines.append, clock=clock
+    )
+    assert left_out == {"blomix": str(error)}
     assert seen.count("blomix") == 1
     assert {cell.method for cell in cells} == {"probe", "plain"}
     assert f"blomix is left out: {error}" in lines

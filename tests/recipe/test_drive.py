@@ -1,11 +1,14 @@
 """What a driver does with a phase, whatever the phase does."""
 
+import dataclasses
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blomix.recipe.drive import run_phase
+from blomix.recipe.drive import drive, run_phase
 from blomix.recipe.phase import Phase, Unrecorded
 from blomix.recipe.progress import Progress
 
@@ -65,3 +68,33 @@ def test_no_first_state_takes_memory_beside_a_restored_one(counting, finished):
     [result] = run_phase(phase, Stopped(*kept, finished=finished), Progress(quiet=True))
     np.testing.assert_array_equal(result, [10 if finished else 11] * 3)
     assert made == []
+
+
+def test_results_that_a_method_has_let_go_take_no_memory(counting):
+    phase, _ = counting
+    alive = []
+
+    def fit():
+        [first] = yield phase
+        kept = weakref.ref(first)
+        del first
+
+        def batch(lane, t):
+            alive.append(kept() is not None)
+            return {}
+
+        yield dataclasses.replace(phase, batch=batch)
+
+    drive([fit()], Unrecorded(), Progress(quiet=True))
+    assert alive
+    assert not any(alive)
+
+
+@pytest.mark.parametrize("consumes", [False, True])
+def test_a_phase_leaves_its_first_states_alone_or_takes_them(counting, consumes):
+    phase, _ = counting
+    state = {"w": jnp.zeros(3), "moment": jnp.ones(3)}
+    phase = dataclasses.replace(phase, lanes=[lambda: state], consumes=consumes)
+    [result] = run_phase(phase, Unrecorded(), Progress(quiet=True))
+    assert result.tolist() == [3, 3, 3]
+    assert state["w"].is_deleted() == consumes

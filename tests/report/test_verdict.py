@@ -4,6 +4,7 @@ import pytest
 
 from blomix.errors import InputError
 from blomix.evaluation.resampling import Interval
+from blomix.report.compare import compare
 from blomix.report.reading import RunRecord
 from blomix.report.verdict import MethodScore, judge, words
 from tests.report.synthetic import write_run
@@ -149,6 +150,20 @@ def test_a_regression_has_a_verdict_too(tmp_path):
     found = verdict(tmp_path, blomix={"labels": (), "skill": 3.0})
     assert found.metric == "spearman"
     assert found.subject.over_majority.low > 0.5
+
+
+def test_runs_of_classes_in_another_order_are_refused(tmp_path):
+    runs = [
+        RunRecord.load(write_run(tmp_path / name, method, labels=labels))
+        for name, method, labels in (
+            ("ours", "blomix", ("bad", "good")),
+            ("plain", "plain", ("good", "bad")),
+        )
+    ]
+    with pytest.raises(InputError, match=r"bad, good, found good, bad"):
+        judge(runs, runs[0])
+    with pytest.raises(InputError, match=r"expected the classes"):
+        compare(runs)
 
 
 def test_runs_scored_on_other_examples_are_refused(tmp_path):

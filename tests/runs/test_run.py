@@ -121,6 +121,17 @@ def test_resumed_metrics_have_neither_gaps_nor_repeats(opened):
     assert [line["step"] for line in lines(run)] == [1, 2, 3]
 
 
+def test_a_torn_line_of_the_audit_is_dropped(opened, tmp_path):
+    opened().close()
+    path = tmp_path / "run" / "audit.jsonl"
+    before = path.read_text()
+    path.write_text(before + '{"time": "2026-11')
+    opened().close()
+    lines = path.read_text()
+    assert lines.startswith(before)
+    assert all(json.loads(line) for line in lines.splitlines())
+
+
 def test_a_phase_without_a_checkpoint_starts_where_the_one_before_ended(opened):
     with opened() as run:
         run.restore("search/0", 0)

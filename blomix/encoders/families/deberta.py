@@ -67,9 +67,12 @@ def architecture(config: ConfigReader) -> DebertaArchitecture:
         "dropout": rates,
     }
     shared = {field.name: getattr(base, field.name) for field in fields(base)}
+    buckets = max(config.size("position_buckets", -1, minimum=-1), 0)
+    if buckets == 1:
+        raise config.wrong("position_buckets", "none (-1) or at least 2", buckets)
     return DebertaArchitecture(
         **{**shared, **own},
-        buckets=max(config.size("position_buckets", -1, minimum=-1), 0),
+        buckets=buckets,
         farthest=farthest if farthest > 0 else base.max_positions,
         content_to_position="c2p" in kinds,
         position_to_content="p2c" in kinds,

@@ -47,13 +47,16 @@ def architecture(config: ConfigReader) -> ModernBertArchitecture:
     scale = config.number("initializer_range", 0.02)
     attention = config.rate("attention_dropout", 0.0)
     config.must_be("rope_scaling", None, "no scaled positions are supported")
+    heads = config.heads("num_attention_heads", "hidden_size")
+    if hidden // heads % 2:  # rotary positions turn pairs of features
+        raise config.wrong("num_attention_heads", "heads of an even size", heads)
     full_theta, window_theta = (_theta(config, kind) for kind in (_FULL, _WINDOW))
     return ModernBertArchitecture(
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden,
         embedding_size=hidden,
         num_layers=layers,
-        num_heads=config.heads("num_attention_heads", "hidden_size"),
+        num_heads=heads,
         intermediate_size=config.size("intermediate_size"),
         max_positions=config.size("max_position_embeddings", 8192),
         position_table=False,
@@ -91,7 +94,8 @@ def _kinds(config: ConfigReader, layers: int) -> tuple[str, ...]:
     if kinds is None:
         every = config.size("global_attn_every_n_layers", 3)
         return tuple(_WINDOW if i % every else _FULL for i in range(layers))
-    if not isinstance(kinds, list) or len(kinds) != layers or set(kinds) - {_FULL, _WINDOW}:
+    known = isinstance(kinds, list) and all(kind in (_FULL, _WINDOW) for kind in kinds)
+    if not known or len(kinds) != layers:
         raise config.wrong("layer_types", f"{layers} of {_FULL} or {_WINDOW}", kinds)
     return tuple(kinds)
 
@@ -102,7 +106,10 @@ def _theta(config: ConfigReader, kind: str) -> float:
         _FULL: ("global_rope_theta", 160_000.0),
         _WINDOW: ("local_rope_theta", 10_000.0),
     }[kind]
-    own = (config.config.get("rope_parameters") or {}).get(kind) or {}
+    all_kinds = config.config.get("rope_parameters") or {}
+    own = all_kinds.get(kind) or {} if isinstance(all_kinds, dict) else None
+    if not isinstance(own, dict):
+        raise config.wrong("rope_parameters", "an object of each kind of attention", all_kinds)
     reader = ConfigReader(own, f"{config.where}: rope_parameters: {kind}")
     reader.must_be("rope_type", "default", "no scaled positions are supported")
     return reader.number("rope_theta", config.number(old, default))
