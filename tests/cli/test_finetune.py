@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,18 @@ def test_same_command_again_returns_the_finished_run(finished, tiny_model, revie
     assert code == 0
     assert result_of(out) == result
     assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_what_a_killed_export_left_goes_with_the_next_session(finished, blomix, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "killed")
+    (run / "result.json").unlink()
+    (run / ".export-ab12cd").mkdir()
+    code, out, err = blomix("finetune", "--config", run / "config.toml", "--run-dir", run, "--json")
+    assert code == 0, err
+    assert result_of(out)["score"] == finished[1]["score"]
+    assert not list(run.glob(".export*"))
+    weights = "export/model.safetensors"
+    assert (run / weights).read_bytes() == (finished[0] / weights).read_bytes()
 
 
 def test_same_seed_gives_the_same_bytes(finished, reviews, blomix, tmp_path):
