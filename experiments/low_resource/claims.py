@@ -12,6 +12,7 @@ from blomix.evaluation import statistics
 HERE = Path(__file__).parent
 SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
 ALL = (*SINGLE, *PAIRS)
+THREE = ("cola", "sst2", "trec")
 F, G, K, A, C, T = "float32", ".", "five_folds", "ablations", "confirmation", "tuning"
 BOTH = f"{F}+{C}"  # of other seeds and subsets: ten together
 RIVALS = (
@@ -40,8 +41,10 @@ CLAIMS = [
         for tasks in (ALL, SINGLE, PAIRS)
     ),
     *(((F, "lp_ft"), (F, "plain_steps"), n, SINGLE) for n in (100, 300)),
-    *(((F, "default"), (F, one), 100, SINGLE) for one in RIVALS),
-    *(((F, one), (F, "plain_steps"), 100, SINGLE) for one in RIVALS),
+    *(((F, "default"), (F, one), 100, THREE) for one in RIVALS),
+    *(((F, one), (F, "plain_steps"), 100, THREE) for one in RIVALS),
+    *(((F, "default"), (F, one), 100, SINGLE) for one in ("child_d", "bitfit")),
+    *(((F, one), (F, "plain_steps"), 100, SINGLE) for one in ("child_d", "bitfit")),
     *((tuned("default"), tuned(one), 100, None) for one in CHOSEN if one != "default"),
     *((tuned(one), tuned("plain_steps"), 100, None) for one in CHOSEN if one != "plain_steps"),
     (tuned("lp_ft"), tuned("soup_three_finishes"), 100, None),
