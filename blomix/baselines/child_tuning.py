@@ -31,9 +31,9 @@ class ChildTuning(Training):
     Xu, Luo, Zhang et al., "Raise a child in large language model: Towards effective and
     generalizable fine-tuning", EMNLP 2021 (arXiv:2109.05687), sections 2.2 and 2.3; that D leaves
     embeddings alone is of its authors' code. Counted in, the rows of absent tokens, which have no
-    information, would leave little of the layers out. Weight decay is not masked. In
-    that code F masks the head too, clipping is left to the trainer, before the mask, and gradients
-    that D squares are clipped and under dropout; not so here.
+    information, would leave little of the layers out. Weight decay is not masked. In that code F
+    masks the head too, clipping is left to the trainer, before the mask, and gradients that D
+    squares are clipped and under dropout; not so here.
 
     Cost: 1 gradient evaluation a step; D needs one epoch more, for the Fisher information.
 

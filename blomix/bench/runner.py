@@ -121,14 +121,18 @@ class Bench:
             yield True
 
     def finished(self, cell: Cell) -> bool:
-        """Whether a cell has a result of these very settings and rows.
-
-        Raises:
-          InputError: it has one of another encoder, which is not to be written over.
-        """
+        """Whether a cell has a result that need not be tried again; raises as `is_own`."""
         record = read_record(self.results / cell.path)
         if record is None or ("error" in record and self.retry):
             return False
+        return self.is_own(cell, record)
+
+    def is_own(self, cell: Cell, record: Record) -> bool:
+        """Whether a cell's record is of these very settings and rows.
+
+        Raises:
+          InputError: it is of another encoder, and is not to be written over.
+        """
         source, found = Path(self.workshop.model).name, record["model"]["source"]
         told = config_of(record, self.workshop.method(cell))
         same = is_of(cell, record) and told == self.config(cell)
@@ -228,9 +232,10 @@ class Bench:
         return {"score": scores["score"], "metrics": scores, "facts": facts}
 
     def count(self, cells: list[Cell]) -> dict[str, int]:
-        records = [read_record(self.results / cell.path) for cell in cells if self.finished(cell)]
-        failed = sum("error" in record for record in records if record is not None)
-        return {"cells": len(cells), "finished": len(records) - failed, "failed": failed}
+        found = [(cell, read_record(self.results / cell.path)) for cell in cells]
+        own = [record for cell, record in found if record and self.is_own(cell, record)]
+        failed = sum("error" in record for record in own)
+        return {"cells": len(cells), "finished": len(own) - failed, "failed": failed}
 
 
 class Watch:

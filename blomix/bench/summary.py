@@ -100,7 +100,7 @@ def matches(
     if other is None:
         return True
     # Steps are whole, and all finishes take the same.
-    quantum = record["config"]["method"].get("finishes", 1)
+    quantum = build(cell.variant).finishes
     if cell.variant.match_by == "steps":
         return abs(record["steps"] - other["steps"]) <= quantum / 2
     step = record["gradient_evaluations"] / record["steps"]

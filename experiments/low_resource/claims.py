@@ -10,9 +10,9 @@ from pathlib import Path
 from blomix.evaluation import statistics
 
 HERE = Path(__file__).parent
-SINGLE, PAIRS = ("cola", "sst2", "trec", "subj"), ("mrpc", "rte")
+THREE, PAIRS = ("cola", "sst2", "trec"), ("mrpc", "rte")
+SINGLE = (*THREE, "subj")
 ALL = (*SINGLE, *PAIRS)
-THREE = ("cola", "sst2", "trec")
 F, G, K, A, C, T = "float32", ".", "five_folds", "ablations", "confirmation", "tuning"
 BOTH = f"{F}+{C}"  # of other seeds and subsets: ten together
 RIVALS = (

@@ -176,6 +176,8 @@ def test_a_failure_is_recorded_counted_and_tried_again_on_demand(study, bench):
     assert record["score"] is None
     assert record["majority_score"] > 0
     assert bench(folder, "--summarize")["failed"] == 2
+    again = bench(folder, "--select", "*/films/12", "--width", 2, "--retry")
+    assert again == {"cells": 4, "finished": 2, "failed": 2}
     study(plain='method = "plain"', broken='method = "lora"')
     assert bench(folder, "--select", "*/films/12", "--retry")["failed"] == 0
 
