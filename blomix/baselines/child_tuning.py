@@ -15,7 +15,6 @@ from blomix.recipe.checks import one_of
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit, Phase
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, Training, accumulated, plain_objective
 
 
@@ -54,7 +53,7 @@ class ChildTuning(Training):
             raise InputError(f"ChildTuning.share: expected (0, 1], found {self.share}")
 
     def fit(self, job: Job) -> Fit:
-        start = start_params(job, self.head_init)
+        start = self.start(job)
         mask = None
         if self.mode == "D":
             (information,) = yield self.fisher(job, start)

@@ -9,7 +9,6 @@ import jax
 from blomix.recipe.checks import within
 from blomix.recipe.job import Job
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, Training
 
 
@@ -39,7 +38,7 @@ class Ema(Training):
         within(self, 0, 1, "decay")
 
     def fit(self, job: Job) -> Fit:
-        start = start_params(job, self.head_init)
+        start = self.start(job)
         return (yield from self.train(job, self.step(job), start, extra=start))
 
     def step(self, job: Job) -> Supervised:

@@ -14,7 +14,6 @@ from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.recipe import mixed_shares
 from blomix.recipe.training import Training, TrainState, accumulated
 
@@ -59,7 +58,7 @@ class Joint(Training):
         optimizers = (self.optimizer(job, steps), scheduled(adam(), rate))
         step = JointStep(job.loss, mixup, *optimizers, accumulate=self.accumulate)
         alpha = mixup.init(job.key("alpha"), job.encoder.params)
-        return (yield from self.train(job, step, start_params(job, self.head_init), alpha))
+        return (yield from self.train(job, step, self.start(job), alpha))
 
 
 @dataclass(frozen=True)

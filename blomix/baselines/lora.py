@@ -13,7 +13,6 @@ from blomix.recipe.checks import positive, whole
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, Training, loss_at
 
 
@@ -56,7 +55,7 @@ class Lora(Training):
 
     def fit(self, job: Job) -> Fit:
         encoder = job.encoder
-        start = start_params(job, self.head_init)
+        start = self.start(job)
         head = Leaves.of(encoder.params, encoder.is_head)
         params = head.pick(start) | self.factors(job)
         return (yield from self.train(job, self.step(job), params))

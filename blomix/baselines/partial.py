@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves, put
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, Training, loss_at
 
 
@@ -23,7 +22,7 @@ class Partial(Training, ABC):
         """The leaves that are trained."""
 
     def fit(self, job: Job) -> Fit:
-        start = self.trained(job).pick(start_params(job, self.head_init))
+        start = self.trained(job).pick(self.start(job))
         return (yield from self.train(job, self.step(job), start))
 
     def step(self, job: Job) -> Supervised:

@@ -12,7 +12,6 @@ from blomix.recipe.checks import within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.recipe import mixed
 from blomix.recipe.training import Training
 
@@ -48,7 +47,7 @@ class RandomAlpha(Training):
         mixup = Mixup(where=where, init=_uniform(self.low, self.high))
         step = mixed(self.step(job), job, mixup)
         alpha = mixup.init(job.key("alpha"), job.encoder.params)
-        return (yield from self.train(job, step, start_params(job, self.head_init), alpha))
+        return (yield from self.train(job, step, self.start(job), alpha))
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,6 @@ from blomix.recipe.checks import whole, within
 from blomix.recipe.job import Job
 from blomix.recipe.leaves import put
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Training
 
 
@@ -53,7 +52,7 @@ class Reinit(Training):
             fresh = {name: leaf for name, leaf in fresh.items() if not name.startswith("head/")}
             encoder = replace(encoder, params=put(fresh, encoder.params))
         # A probe's head is fitted to the features of the layers as they are drawn.
-        start = start_params(replace(job, encoder=encoder), self.head_init)
+        start = self.start(replace(job, encoder=encoder))
         return (yield from self.train(job, self.step(job), start))
 
     def direction(self, job: Job) -> optax.GradientTransformation:

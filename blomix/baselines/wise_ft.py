@@ -11,7 +11,6 @@ from blomix.recipe.checks import whole
 from blomix.recipe.folded import Folded
 from blomix.recipe.job import Job, predict_logits
 from blomix.recipe.phase import Fit
-from blomix.recipe.probe import start_params
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class WiseFt(Folded):
         found = yield self.plain_search(job, starts)
         coefficient = self.choose(job, list(zip(starts, found, strict=True)))
         del starts, found  # the folds' weights would stay in memory
-        start = start_params(job, self.head_init)
+        start = self.start(job)
         fitted = yield from self.train(job, self.step(job), start)
         params = interpolate(start, fitted.params, coefficient)
         return replace(fitted, params=params, facts={"coefficient": coefficient})

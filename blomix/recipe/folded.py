@@ -13,7 +13,6 @@ from blomix.recipe.checks import finite, one_of, positive, whole, within
 from blomix.recipe.job import Job
 from blomix.recipe.optimization import Rate, adamw, scheduled, warmup_linear
 from blomix.recipe.phase import Phase
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, Training, decayed, plain_objective
 
 PyTree = Any
@@ -68,7 +67,7 @@ class Folded(Training):
     def starts(self, job: Job) -> list[PyTree]:
         """What each fold's weights start from."""
         rows = [inner if self.head_rows == "inner" else None for inner, _ in self.splits(job)]
-        return [start_params(job, self.head_init, own) for own in rows]
+        return [self.start(job, own) for own in rows]
 
     def inner_steps(self, job: Job, splits: list) -> int:
         """Inner steps of a fold; the same for all, so that they can advance together."""

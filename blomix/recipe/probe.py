@@ -20,12 +20,15 @@ def head_of(head_init: str, examples: Examples) -> str:
     return "probe" if examples.pairs is None else "random"
 
 
-def start_params(job: Job, head_init: str, rows: np.ndarray | None = None) -> PyTree:
+def start_params(
+    job: Job, head_init: str, head_scale: float = 1.0, rows: np.ndarray | None = None
+) -> PyTree:
     """The weights a method starts from: the pretrained ones, with the head `head_init` names.
 
     A probe is fitted on all examples, or on some `rows` alone. So is the scale of a new head for
     values, which gives their mean with their standard deviation times the random part: without it,
-    values around 50 would be beyond what a hundred steps can reach.
+    values around 50 would be beyond what a hundred steps can reach. The probe of classes is
+    multiplied by `head_scale`.
     """
     if head_of(head_init, job.train) == "random":
         if not job.encoder.regression or "head" not in job.encoder.new:
@@ -35,6 +38,8 @@ def start_params(job: Job, head_init: str, rows: np.ndarray | None = None) -> Py
         scale, mean = values.std() or 1.0, np.array([values.mean()])
         return job.encoder.with_head(job.encoder.params, kernel * scale, mean)
     weights, bias = fit_probe(job, rows)
+    if not job.encoder.regression:
+        weights, bias = head_scale * weights, head_scale * bias
     return job.encoder.with_head(job.encoder.params, weights, bias)
 
 

@@ -20,7 +20,6 @@ from blomix.recipe.job import Job
 from blomix.recipe.leaves import Leaves
 from blomix.recipe.optimization import adam, scheduled, warmup_cosine
 from blomix.recipe.phase import Fit, Phase
-from blomix.recipe.probe import start_params
 from blomix.recipe.training import Supervised, loss_at, mean
 
 PyTree = Any
@@ -141,10 +140,8 @@ class Recipe(Folded):
         mixup = self.mixup(job)
         found = yield self.search(job, mixup)
         alpha = mean([alpha for _, alpha in found])
-        if self.average == "all":
-            task = mean([task for task, _ in found])
-        else:
-            task = start_params(job, self.head_init)
+        averages = self.average == "all"
+        task = mean([task for task, _ in found]) if averages else self.start(job)
         del found  # the folds' weights would stay in memory
         step = mixed(self.step(job), job, mixup)
         return (yield from self.train(job, step, task, extra=alpha))

@@ -131,6 +131,9 @@ class Training:
         checkpoint has none that fits; or "probe": the head starts as a logistic (or ridge)
         regression on the frozen encoder's features (LP-FT; Kumar et al., ICLR 2022); or "auto":
         "probe" for single texts, "random" for pairs.
+      head_scale: what the weights of a probe of classes are multiplied by. Whole, it fits a
+        hundred examples before the first step, and little is left for the encoder to learn; at 0.1
+        it only says which way. Which is better differs by task (experiments/LOG.md).
       accumulate: parts that a batch is computed in, one after the other, for less memory.
       patience: stop after this many epochs without a better score on the held-out examples and keep
         the best epoch (of several finishes, that of their average); None trains to the end and
@@ -149,13 +152,14 @@ class Training:
     warmup: float = 0.1
     clip: float = 1.0
     head_init: str = "random"
+    head_scale: float = 1.0
     accumulate: int = 1
     patience: int | None = None
     finishes: int = 1
 
     def __post_init__(self):
         whole(self, "batch_size", "accumulate", "finishes")
-        positive(self, "epochs", "learning_rate", "clip")
+        positive(self, "epochs", "learning_rate", "clip", "head_scale")
         finite(self, "epochs")
         at_least(self, 0, "weight_decay")
         within(self, 0, 1, "warmup")
@@ -186,8 +190,11 @@ class Training:
 
     def fit(self, job: Job) -> Fit:
         """AdamW over all the training examples, from the pretrained weights."""
-        start = start_params(job, self.head_init)
-        return (yield from self.train(job, self.step(job), start))
+        return (yield from self.train(job, self.step(job), self.start(job)))
+
+    def start(self, job: Job, rows: np.ndarray | None = None) -> PyTree:
+        """The weights that training starts from, a probe fitted on all examples or on `rows`."""
+        return start_params(job, self.head_init, self.head_scale, rows)
 
     def step(self, job: Job) -> Supervised:
         """The step of the finetuning phase."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from blomix import BilevelProblem, Encoder, InputError, Mixup, Recipe
+from blomix.baselines import LpFt, Soup
 from blomix.data import encode, examples_of, load
 from blomix.recipe import Training
 from blomix.recipe.artifacts import mixable
@@ -157,7 +158,7 @@ def test_a_new_head_for_values_starts_at_their_mean_and_scale(job, fold):
     own = values[:4] if fold else values
     for owner in (new, encoder):  # the second came with its head
         valued = dataclasses.replace(job, encoder=owner, train=train)
-        head = start_params(valued, "random", rows)["head"]
+        head = start_params(valued, "random", rows=rows)["head"]
         scale, mean = (
             (own.std(), own.mean()) if owner is new else (1, encoder.params["head"]["bias"])
         )
@@ -165,6 +166,8 @@ def test_a_new_head_for_values_starts_at_their_mean_and_scale(job, fold):
         np.testing.assert_allclose(
             head["kernel"], encoder.params["head"]["kernel"] * scale, rtol=1e-5
         )
+        head = start_params(valued, "probe", 0.1, rows)["head"]
+        np.testing.assert_array_equal(head["kernel"], fit_probe(valued, rows)[0])
 
 
 def test_statistics_of_half_precision_features_are_not_summed_in_it(job, monkeypatch):
@@ -198,6 +201,18 @@ def test_probe_head_is_the_regression_on_frozen_features(job):
     np.testing.assert_allclose(found, expected.predict_proba(scaled)[:, 1], atol=1e-4)
 
 
+def test_the_probe_s_logits_are_scaled(job):
+    def logits(params):
+        return predict_logits(job.encoder, params, job.arrays)
+
+    for kind in (LpFt, Recipe, Soup):
+        whole, tenth = (logits(kind(head_scale=scale).start(job)) for scale in (1.0, 0.1))
+        np.testing.assert_allclose(tenth, whole / 10, atol=1e-5)
+        np.testing.assert_array_equal(logits(kind().start(job)), whole)
+    random = LpFt(head_init="random", head_scale=0.1).start(job)["head"]["kernel"]
+    np.testing.assert_array_equal(random, job.encoder.params["head"]["kernel"])
+
+
 def test_the_head_of_a_fold_has_not_seen_its_outer_split(job):
     recipe = Recipe(folds=3)
     starts = recipe.starts(job)
@@ -207,14 +222,11 @@ def test_the_head_of_a_fold_has_not_seen_its_outer_split(job):
         labels[outer] = 1 - labels[outer]
         other = dataclasses.replace(job, train=dataclasses.replace(job.train, labels=labels))
         inner = np.setdiff1d(np.arange(len(job)), outer)
-        seen = start_params(other, "probe", inner)["head"]["kernel"]
-        np.testing.assert_array_equal(seen, heads[lane])
-        assert not np.array_equal(start_params(other, "probe")["head"]["kernel"], heads[lane])
+        np.testing.assert_array_equal(recipe.start(other, inner)["head"]["kernel"], heads[lane])
+        assert not np.array_equal(recipe.start(other)["head"]["kernel"], heads[lane])
     leaky = dataclasses.replace(recipe, head_rows="all").starts(job)
     for start in leaky:
-        np.testing.assert_array_equal(
-            start["head"]["kernel"], start_params(job, "probe")["head"]["kernel"]
-        )
+        np.testing.assert_array_equal(start["head"]["kernel"], recipe.start(job)["head"]["kernel"])
     # Alpha's first hypergradient is taken at these heads.
     phase = recipe.search(job, recipe.mixup(job))
     for lane, head in zip(phase.lanes, heads, strict=True):
