@@ -14,6 +14,7 @@ THREE, PAIRS = ("cola", "sst2", "trec"), ("mrpc", "rte")
 SINGLE = (*THREE, "subj")
 ALL = (*SINGLE, *PAIRS)
 F, G, K, A, C, T = "float32", ".", "five_folds", "ablations", "confirmation", "tuning"
+N, R, H = "thousand", "rates", "head_scale"
 BOTH = f"{F}+{C}"  # of other seeds and subsets: ten together
 RIVALS = (
     *("mixout", "lora", "hype", "joint", "l2sp", "ema", "bitfit", "wise_ft", "child_f", "child_d"),
@@ -29,6 +30,38 @@ def tuned(method: str) -> tuple[str, str]:
 
 # (study, method), (study, method), n, tasks
 CLAIMS = [
+    *(
+        ((G, "default"), (G, other), n, tasks)
+        for n in (100, 300, None)
+        for other in ("plain_steps", "lp_ft", "soup")
+        for tasks in (ALL, SINGLE, PAIRS)
+    ),
+    *(
+        ((G, "default"), (G, other), n, ALL)
+        for n in (100, 300)
+        for other in ("paper", "released", "plain_20", "three_finishes", *RIVALS)
+    ),
+    *(((G, one), (G, "plain_steps"), n, ALL) for n in (100, 300) for one in RIVALS),
+    *(
+        ((G, "lp_ft"), (G, "plain_steps"), n, tasks)
+        for n in (100, 300)
+        for tasks in (SINGLE, PAIRS)
+    ),
+    *(
+        ((N, "default"), (N, other), 1000, None)
+        for other in ("plain_steps", "lp_ft", "soup", "plain_3", "paper")
+    ),
+    *(
+        ((R, f"{one}@learning_rate={rate}"), (R, f"plain_steps@learning_rate={own}"), n, tasks)
+        for n in (100, 300)
+        for one, rate, own, tasks in (
+            ("plain_steps", "0.00015", "5e-05", None),
+            *(("soup", rate, rate, None) for rate in ("5e-05", "0.00015")),
+            *(("soup", "5e-05", "5e-05", (task,)) for task in ("scicite", "irony", "agnews")),
+        )
+    ),
+    *(((H, "scale_0.1"), (H, other), 100, None) for other in ("scale_1", "scale_0.3")),
+    *(((F, "scaled_head"), (F, other), 100, SINGLE) for other in ("default", "plain_steps")),
     *(
         ((F, "default"), (F, other), n, tasks)
         for n in (100, 300)
@@ -49,23 +82,12 @@ CLAIMS = [
     *((tuned(one), tuned("plain_steps"), 100, None) for one in CHOSEN if one != "plain_steps"),
     (tuned("lp_ft"), tuned("soup_three_finishes"), 100, None),
     ((F, "default"), (K, "paper"), 100, SINGLE),
-    ((F, "default"), (G, "paper"), 100, ALL),
-    ((F, "default"), (G, "plain_20"), 100, ALL),
-    ((F, "default"), (G, "plain_steps"), 100, ALL),
     ((F, "default"), (K, "soup"), 100, ALL),
     *(
         ((G, "three_finishes"), (G, other), n, ALL)
         for n in (100, 300)
-        for other in ("plain_steps", "paper", "plain_20", "soup_three_finishes")
+        for other in ("plain_steps", "soup_three_finishes")
     ),
-    ((G, "three_finishes"), (G, "plain_steps"), 100, tuple(t for t in ALL if t != "mrpc")),
-    ((G, "three_finishes"), (G, "plain_steps"), None, ALL),
-    ((G, "three_finishes"), (G, "soup_five_folds"), 100, ALL),
-    ((G, "three_finishes"), (G, "soup_five_folds"), 300, ALL),
-    ((G, "lp_ft"), (G, "plain_steps"), None, SINGLE),
-    ((G, "lp_ft"), (G, "plain_steps"), 300, SINGLE),
-    ((G, "lp_ft"), (G, "three_finishes"), None, SINGLE),
-    ((G, "lp_ft"), (G, "three_finishes"), 300, ALL),
     *(((G, "paper"), (G, "released"), n, ALL) for n in (100, 300)),
     *(((G, "paper"), (G, "plain_20"), n, ALL) for n in (100, 300)),
     ((G, "released_leaking"), (G, "released"), 100, ALL),
