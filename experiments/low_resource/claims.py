@@ -81,7 +81,7 @@ CLAIMS = [
     *((tuned("default"), tuned(one), 100, None) for one in CHOSEN if one != "default"),
     *((tuned(one), tuned("plain_steps"), 100, None) for one in CHOSEN if one != "plain_steps"),
     (tuned("lp_ft"), tuned("soup_three_finishes"), 100, None),
-    ((F, "default"), (K, "paper"), 100, SINGLE),
+    ((F, "default"), (F, "paper"), 100, SINGLE),
     ((F, "default"), (K, "soup"), 100, ALL),
     *(
         ((G, "three_finishes"), (G, other), n, ALL)
