@@ -140,8 +140,7 @@ class Recipe(Folded):
         mixup = self.mixup(job)
         found = yield self.search(job, mixup)
         alpha = mean([alpha for _, alpha in found])
-        averages = self.average == "all"
-        task = mean([task for task, _ in found]) if averages else self.start(job)
+        task = mean([task for task, _ in found]) if self.average == "all" else self.start(job)
         del found  # the folds' weights would stay in memory
         step = mixed(self.step(job), job, mixup)
         return (yield from self.train(job, step, task, extra=alpha))
