@@ -74,6 +74,8 @@ CLAIMS = [
         for tasks in (ALL, SINGLE, PAIRS)
     ),
     *(((F, "lp_ft"), (F, "plain_steps"), n, SINGLE) for n in (100, 300)),
+    *(((F, "default"), (F, "l2sp"), n, tasks) for n, tasks in ((100, ALL), (300, SINGLE))),
+    *(((F, "l2sp"), (F, "plain_steps"), n, tasks) for n, tasks in ((100, ALL), (300, SINGLE))),
     *(((F, "default"), (F, one), 100, THREE) for one in RIVALS),
     *(((F, one), (F, "plain_steps"), 100, THREE) for one in RIVALS),
     *(((F, "default"), (F, one), 100, SINGLE) for one in ("child_d", "bitfit")),
