@@ -32,7 +32,7 @@ def tuned(method: str) -> tuple[str, str]:
 CLAIMS = [
     *(
         ((G, "default"), (G, other), n, tasks)
-        for n in (100, 300, None)
+        for n in (100, 300)
         for other in ("plain_steps", "lp_ft", "soup")
         for tasks in (ALL, SINGLE, PAIRS)
     ),
@@ -47,10 +47,7 @@ CLAIMS = [
         for n in (100, 300)
         for tasks in (SINGLE, PAIRS)
     ),
-    *(
-        ((N, "default"), (N, other), 1000, None)
-        for other in ("plain_steps", "lp_ft", "soup", "plain_3", "paper")
-    ),
+    *(((N, "default"), (N, other), 1000, None) for other in ("plain_steps", "lp_ft", "soup")),
     *(
         ((R, f"{one}@learning_rate={rate}"), (R, f"plain_steps@learning_rate={own}"), n, tasks)
         for n in (100, 300)
@@ -78,13 +75,10 @@ CLAIMS = [
     *(((F, "l2sp"), (F, "plain_steps"), n, tasks) for n, tasks in ((100, ALL), (300, SINGLE))),
     *(((F, "default"), (F, one), 100, THREE) for one in RIVALS),
     *(((F, one), (F, "plain_steps"), 100, THREE) for one in RIVALS),
-    *(((F, "default"), (F, one), 100, SINGLE) for one in ("child_d", "bitfit")),
-    *(((F, one), (F, "plain_steps"), 100, SINGLE) for one in ("child_d", "bitfit")),
     *((tuned("default"), tuned(one), 100, None) for one in CHOSEN if one != "default"),
     *((tuned(one), tuned("plain_steps"), 100, None) for one in CHOSEN if one != "plain_steps"),
     (tuned("lp_ft"), tuned("soup_three_finishes"), 100, None),
     ((F, "default"), (F, "paper"), 100, SINGLE),
-    ((F, "default"), (K, "soup"), 100, ALL),
     *(
         ((G, "three_finishes"), (G, other), n, ALL)
         for n in (100, 300)
